@@ -1,0 +1,79 @@
+"""The tasks: the paper's Table 5, with our own BDDL files.
+
+A task's `index` is its row in Table 5 and never changes: it selects the student's task embedding.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from lit_distill.errors import LitDistillError
+
+BDDL_FOLDER = Path(__file__).parent / "bddl"
+STATES_FOLDER = Path(__file__).parent / "states"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One manipulation task.
+
+    Attributes:
+        name: as in the paper's Table 5.
+        index: row of Table 5, from 0.
+        language: the instruction, in no official LIBERO suite (§4.1).
+        horizon: control steps (20 Hz) after which an episode is a timeout; the 10 settling steps at
+            reset are not counted.
+        scene: LIBERO's problem class.
+        bddl: the BDDL file.
+    """
+
+    name: str
+    index: int
+    language: str
+    horizon: int
+    scene: str
+    bddl: Path
+
+
+def _basket_task(name: str, index: int, language: str) -> Task:
+    full_name = f"custom_libero_object_{name}"
+    return Task(
+        name=full_name,
+        index=index,
+        language=language,
+        horizon=280,
+        scene="libero_floor_manipulation",
+        bddl=BDDL_FOLDER / f"{full_name}.bddl",
+    )
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        # Rows 0-5 of Table 5 are the LIBERO-10-based tasks.
+        _basket_task("alphabet_soup", 6, "Put the can of alphabet soup into the basket"),
+        _basket_task("butter", 7, "Put the box of butter into the basket"),
+        _basket_task("chocolate_pudding", 8, "Put the box of chocolate pudding into the basket"),
+        _basket_task("ketchup", 9, "Put the bottle of ketchup into the basket"),
+        _basket_task("milk", 10, "Put the carton of milk into the basket"),
+        _basket_task("orange_juice_right", 11, "Put the orange juice on the right into the basket"),
+        _basket_task("set_bbq_sauce", 12, "Set the bottle of BBQ sauce down in the basket"),
+        _basket_task("set_cream_cheese", 13, "Set the cream cheese down in the basket"),
+        _basket_task("set_tomato_sauce", 14, "Set the can of tomato sauce down in the basket"),
+    )
+}
+
+
+def get_task(name: str) -> Task:
+    """Return the task called `name`.
+
+    Raises:
+        LitDistillError: no such task; names the nearest spelling and the known ones.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    nearest = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    raise LitDistillError(f"task: unknown task {name!r}; {hint}known tasks: {', '.join(TASKS)}")
