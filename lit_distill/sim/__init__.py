@@ -1,0 +1,1 @@
+"""The simulator: the only place that knows LIBERO, robosuite and MuJoCo."""

