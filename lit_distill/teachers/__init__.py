@@ -1,0 +1,1 @@
+"""Teachers: `base` says what a teacher is; one module for each."""

@@ -1,0 +1,79 @@
+"""The embedded teacher: a privileged expert that looks ahead in the simulator.
+
+It has the shape of Cosmos Policy, chunk -> predicted future -> value: at a chunk boundary it saves the
+simulator, lets a reactive controller act closed-loop for 16 control steps in imagination, records the
+actions and the potential of the state that it reaches, and restores the simulator.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lit_distill.errors import LitDistillError
+from lit_distill.schema import CHUNK_LENGTH, Observation, TeacherChunk
+from lit_distill.sim.scene import Scene
+from lit_distill.sim.simulator import ChunkSimulator, Simulator
+from lit_distill.teachers.pick_place import PickPlace
+
+VERSION = "1"
+
+
+class EmbeddedTeacher:
+    """Privileged teacher for the goals it can plan: `In <object> <container region>`.
+
+    Its value is the progress of the plan in the state that its own chunk leads to (§3.4: a
+    teacher-conditioned potential, not a value of the queried state alone).
+    """
+
+    identity = f"embedded/{VERSION}"
+
+    def __init__(self) -> None:
+        self._plan: tuple[Simulator, PickPlace] | None = None
+
+    def query(self, observation: Observation, simulator: ChunkSimulator) -> TeacherChunk:
+        """See `Teacher.query`.
+
+        Raises:
+            LitDistillError: the simulator is not LIBERO, or the goal is none that it can plan.
+        """
+        if not isinstance(simulator, Simulator):
+            raise LitDistillError(
+                f"teacher {self.identity} needs LIBERO's simulator, got {type(simulator).__name__}"
+            )
+        controller = self._controller(simulator)
+        snapshot = simulator.snapshot()
+        try:
+            simulator.refresh()
+            actions, success = simulator.imagine(controller.act, CHUNK_LENGTH)
+            simulator.refresh()
+            value = 1.0 if success else controller.progress()
+        finally:
+            simulator.restore(snapshot)
+        return TeacherChunk(np.clip(actions, -1.0, 1.0), value)
+
+    def _controller(self, simulator: Simulator) -> PickPlace:
+        if self._plan is None or self._plan[0] is not simulator:
+            self._plan = (simulator, plan(Scene(simulator)))
+        return self._plan[1]
+
+
+def plan(scene: Scene) -> PickPlace:
+    """Choose the controller for a task's BDDL goal.
+
+    Raises:
+        LitDistillError: a predicate or number of goals that this teacher cannot plan.
+    """
+    task = scene.simulator.task
+    if len(scene.goal) != 1 or scene.goal[0][0] != "in":
+        raise LitDistillError(
+            f"{task.bddl}: the embedded teacher plans one (In object region) goal, got {scene.goal}; "
+            "choose another teacher"
+        )
+    _, target, region = scene.goal[0]
+    container = region.removesuffix("_contain_region")
+    if container == region or container not in scene.objects:
+        raise LitDistillError(
+            f"{task.bddl}: the embedded teacher places into containers such as basket_1_contain_region, "
+            f"not {region}; choose another teacher"
+        )
+    return PickPlace(scene, target, container)
