@@ -1,0 +1,188 @@
+"""Who acts, and who labels: what a rollout asks at every chunk boundary."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from lit_distill.errors import LitDistillError
+from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, Observation, TeacherChunk
+from lit_distill.sim.simulator import ChunkSimulator
+from lit_distill.tasks import Task
+from lit_distill.teachers.base import Teacher
+
+
+class Decision(NamedTuple):
+    """What a behaviour decided at a chunk boundary.
+
+    Attributes:
+        actions: [16, 7] to command; the rollout clips them to [-1, 1].
+        label: the teacher's answer for this observation, None if it was not asked.
+        behaviour: which policy chose `actions`.
+    """
+
+    actions: np.ndarray
+    label: TeacherChunk | None
+    behaviour: str
+
+
+class Behaviour(Protocol):
+    """Decides at every chunk boundary of a rollout.
+
+    Attributes:
+        teacher: identity of the teacher that labels, None without labels.
+    """
+
+    teacher: str | None
+
+    def decide(
+        self, observation: Observation, simulator: ChunkSimulator, random: np.random.Generator
+    ) -> Decision: ...
+
+
+@dataclass(frozen=True)
+class ActionNoise:
+    """Perturbs the executed chunk during collection, so that the labels also cover states off the
+    teacher's own path; the label stays clean.
+
+    Attributes:
+        probability: share of chunks that are perturbed, 0 (off) to 1.
+        position: standard deviation of the bias drawn once per chunk for the three position rows, action
+            units (1 = 0.05 m); each step adds half as much again.
+        rotation: the same for the three rotation rows (1 = 0.5 rad).
+    """
+
+    probability: float = 0.0
+    position: float = 0.3
+    rotation: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.probability <= 1.0 or self.position < 0.0 or self.rotation < 0.0:
+            raise LitDistillError(
+                f"noise: probability must lie in [0, 1], position and rotation must not be negative, got {self}"
+            )
+
+    def perturb(self, actions: np.ndarray, random: np.random.Generator) -> np.ndarray | None:
+        """Return a perturbed copy of a chunk [16, 7], or None if this chunk is left as it is.
+
+        Draws the same random numbers in either case.
+        """
+        hit = random.random() < self.probability
+        scale = np.array([self.position] * 3 + [self.rotation] * 3)
+        bias = random.normal(size=ACTION_DIM - 1) * scale
+        steps = 0.5 * random.normal(size=(CHUNK_LENGTH, ACTION_DIM - 1)) * scale
+        if not hit:
+            return None
+        perturbed = np.array(actions, dtype=np.float32)
+        perturbed[:, :-1] += bias + steps
+        return perturbed
+
+
+class TeacherBehaviour:
+    """The teacher acts and labels; `noise` may perturb what is executed."""
+
+    def __init__(self, teacher: Teacher, noise: ActionNoise) -> None:
+        self._teacher, self._noise = teacher, noise
+        self.teacher: str | None = teacher.identity
+
+    def decide(
+        self, observation: Observation, simulator: ChunkSimulator, random: np.random.Generator
+    ) -> Decision:
+        """Ask the teacher, check its answer, perturb it."""
+        label = self._teacher.query(observation, simulator)
+        label.validate()
+        perturbed = self._noise.perturb(label.actions, random)
+        if perturbed is None:
+            return Decision(label.actions, label, "teacher")
+        return Decision(perturbed, label, "teacher+noise")
+
+
+class StudentBehaviour:
+    """The student acts; nobody labels."""
+
+    teacher: str | None = None
+
+    def __init__(self, policy: Any) -> None:
+        self._policy = policy
+
+    def decide(
+        self, observation: Observation, simulator: ChunkSimulator, random: np.random.Generator
+    ) -> Decision:
+        """Ask the policy."""
+        return Decision(self._policy.act(observation), None, "student")
+
+
+# -- recipes: small, picklable descriptions from which a worker process builds its behaviour ------------
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """Which teacher.
+
+    Attributes:
+        class_path: import path of the teacher's class.
+        init_args: its constructor's arguments.
+    """
+
+    class_path: str = "lit_distill.teachers.embedded.EmbeddedTeacher"
+    init_args: dict[str, Any] = field(default_factory=dict)
+
+    def build(self) -> Teacher:
+        """Import and construct the teacher.
+
+        Raises:
+            LitDistillError: no such class, not a teacher, or arguments that it does not take.
+        """
+        module, _, name = self.class_path.rpartition(".")
+        try:
+            teacher = getattr(importlib.import_module(module), name)(**self.init_args)
+        except (ImportError, AttributeError, ValueError, TypeError) as error:
+            raise LitDistillError(f"teacher.class_path: cannot build {self.class_path!r}: {error}") from None
+        if not isinstance(teacher, Teacher):
+            raise LitDistillError(f"teacher.class_path: {self.class_path} has no `identity` and `query`")
+        return teacher
+
+
+@dataclass(frozen=True)
+class TeacherActor:
+    """Recipe of a `TeacherBehaviour`."""
+
+    teacher: TeacherSpec = field(default_factory=TeacherSpec)
+    noise: ActionNoise = field(default_factory=ActionNoise)
+
+    def build(self, task: Task) -> Behaviour:
+        """Construct the behaviour in the process that will run it."""
+        return TeacherBehaviour(self.teacher.build(), self.noise)
+
+
+@dataclass(frozen=True)
+class StudentActor:
+    """Recipe of a `StudentBehaviour`: the student saved in a checkpoint.
+
+    Attributes:
+        checkpoint: path of a student's file or a Lightning checkpoint.
+        device: torch device to run it on.
+        threads: torch threads, so that a result does not depend on how many workers share the machine.
+    """
+
+    checkpoint: str
+    device: str = "cpu"
+    threads: int = 1
+
+    def build(self, task: Task) -> Behaviour:
+        """Load the student in the process that will run it."""
+        import torch
+
+        from lit_distill.networks.checkpoint import load_student
+        from lit_distill.networks.policy import StudentPolicy
+
+        torch.set_num_threads(self.threads)
+        network = load_student(Path(self.checkpoint), map_location=self.device)
+        return StudentBehaviour(StudentPolicy(network, task.index, self.device))
+
+
+Actor = TeacherActor | StudentActor

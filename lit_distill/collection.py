@@ -1,0 +1,150 @@
+"""Collection: the teacher acts in the simulator, its episodes become shards (§3.2).
+
+Idempotent: what is stored already is not made again, so a killed collection goes on where it stopped. For
+the same settings, machine and GL backend the shards are the same byte for byte, whatever the number of
+workers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lit_distill.behaviours import ActionNoise, TeacherActor, TeacherSpec
+from lit_distill.errors import LitDistillError
+from lit_distill.evaluation import wilson_interval
+from lit_distill.shard_writer import ShardWriter
+from lit_distill.sim.simulator import ChunkSimulator, Simulator, fingerprint
+from lit_distill.sim.states import SPLITS
+from lit_distill.tasks import Task, get_task
+from lit_distill.workers import EpisodeError, EpisodeJob, run_episodes
+
+SOURCE = "teacher"
+SPLIT = "teacher"
+
+
+@dataclass(frozen=True)
+class CollectSettings:
+    """How teacher rollouts are collected.
+
+    Attributes:
+        episodes: how many, from the first states of the `teacher` split (the paper: 50).
+        teacher: which teacher (class_path, init_args).
+        noise: perturbs what is executed, never the label; off by default, as in the paper.
+        image_size: edge of the stored camera images, pixels.
+        seed: seed of everything random in the episodes.
+        episodes_per_shard: whole episodes in one tar.
+        workers: simulator processes, 0 for this process; the shards do not depend on it.
+    """
+
+    episodes: int = 50
+    teacher: TeacherSpec = field(default_factory=TeacherSpec)
+    noise: ActionNoise = field(default_factory=ActionNoise)
+    image_size: int = 128
+    seed: int = 0
+    episodes_per_shard: int = 10
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.episodes <= SPLITS[SPLIT]:
+            raise LitDistillError(
+                f"episodes: the {SPLIT!r} split has {SPLITS[SPLIT]} initial states, got {self.episodes}"
+            )
+
+
+def collect(task: str, root: str = "data", settings: CollectSettings | None = None) -> Path:
+    """Let the teacher act in LIBERO and make the shards of one task that are missing in `root/task/`.
+
+    Args:
+        task: name in the task table.
+        root: folder of the data sets; the task's is a subfolder.
+        settings: how to collect.
+
+    Returns:
+        The task's folder, with a manifest beside the shards.
+
+    Raises:
+        LitDistillError: unknown task, a folder with data that was collected otherwise, or episodes that
+            no worker could finish (what is done is kept: run it again).
+    """
+    return collect_from(Simulator, task, root, settings or CollectSettings())
+
+
+def collect_from(
+    simulator: Callable[[Task, int], ChunkSimulator], task: str, root: str, settings: CollectSettings
+) -> Path:
+    """`collect` from any simulator class (picklable)."""
+    get_task(task)
+    folder = Path(root) / task
+    identity = _identity(settings)
+    writer = ShardWriter(folder, task, SOURCE, identity, settings.episodes_per_shard)
+    missing = writer.missing(settings.episodes)
+    if not missing:
+        print(f"{folder}: {settings.episodes} teacher episodes, all there: reused", flush=True)
+        return folder
+    actor = TeacherActor(settings.teacher, settings.noise)
+    jobs = [
+        EpisodeJob(
+            task,
+            SPLIT,
+            episode,
+            source=SOURCE,
+            episode=episode,
+            seed=settings.seed + episode,
+            actor=actor,
+            image_size=settings.image_size,
+            simulator=simulator,
+        )
+        for episode in missing
+    ]
+    outcomes: Counter[str] = Counter()
+    clipped = 0
+    with tqdm(
+        total=settings.episodes,
+        initial=settings.episodes - len(missing),
+        desc=f"{task}: teacher rollouts",
+        unit="episode",
+        dynamic_ncols=True,
+    ) as progress:
+        for job, result in run_episodes(jobs, settings.workers):
+            if isinstance(result, EpisodeError):
+                outcomes["error"] += 1
+                continue
+            if result.transitions:
+                writer.add(job.episode, result.transitions)
+            outcomes[result.outcome] += 1
+            clipped += result.clipped
+            progress.set_postfix_str(_rate(outcomes))
+            progress.update()
+    if outcomes["error"]:
+        raise LitDistillError(
+            f"{folder}: {outcomes['error']} episodes could not be finished (see the log above); the others "
+            "are kept: run the same command again"
+        )
+    writer.finish(settings.episodes)
+    print(f"{folder}: teacher success {_rate(outcomes)}, {clipped} action values clipped", flush=True)
+    return folder
+
+
+def _identity(settings: CollectSettings) -> dict[str, Any]:
+    """Everything that the stored bytes depend on."""
+    return {
+        "teacher": settings.teacher.build().identity,
+        "teacher_class": settings.teacher.class_path,
+        "teacher_args": settings.teacher.init_args,
+        "noise": asdict(settings.noise),
+        "seed": settings.seed,
+        "split": SPLIT,
+        "fingerprint": fingerprint(settings.image_size),
+    }
+
+
+def _rate(outcomes: Counter[str]) -> str:
+    n = sum(outcomes.values())
+    low, high = wilson_interval(outcomes["success"], n)
+    return f"{outcomes['success']}/{n} [{low:.2f}, {high:.2f}]"

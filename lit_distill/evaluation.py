@@ -1,0 +1,297 @@
+"""The protocol of an evaluation: which states, how many steps, what is counted; one JSON file for each.
+
+Outcomes: `success`; `timeout` (horizon reached); `failure` (ended by an action that is not finite); `error`
+(infrastructure: a worker that crashed in every attempt). A result with errors is incomplete: it is written
+and marked, and never published.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+from tqdm import tqdm
+
+from lit_distill import __version__
+from lit_distill.atomic import atomic_file
+from lit_distill.behaviours import Actor, StudentActor
+from lit_distill.errors import LitDistillError
+from lit_distill.hardware import HardwareSampler, describe_hardware
+from lit_distill.latency import measure_latency, synchronizer
+from lit_distill.rollout import Episode
+from lit_distill.schema import CHUNK_LENGTH, OUTCOMES
+from lit_distill.sim.simulator import fingerprint
+from lit_distill.sim.states import SPLITS
+from lit_distill.tasks import get_task
+from lit_distill.workers import EpisodeError, EpisodeJob, close_simulators, run_episodes
+
+FRAME_STEPS = 4
+"""Control steps between two frames of a video: 5 frames per second of robot time."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How an evaluation is done.
+
+    Attributes:
+        split: initial states; `dev` for whatever is tuned or looked at, `eval` for reporting.
+        episodes: the first so many states of the split.
+        execute_steps: actions executed of each 16-action chunk before looking again (the paper: 16).
+        image_size: edge of the camera images, pixels.
+        workers: simulator processes, 0 for this process; the result does not depend on it.
+        seed: seed of everything random in the episodes.
+        videos: record the first so many episodes.
+    """
+
+    split: str = "dev"
+    episodes: int = 20
+    execute_steps: int = CHUNK_LENGTH
+    image_size: int = 128
+    workers: int = 2
+    seed: int = 0
+    videos: int = 0
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise LitDistillError(f"split: unknown split {self.split!r}; known: {', '.join(SPLITS)}")
+        if not 1 <= self.episodes <= SPLITS[self.split]:
+            raise LitDistillError(
+                f"episodes: split {self.split!r} has {SPLITS[self.split]} states, got {self.episodes}"
+            )
+        if self.videos < 0 or self.workers < 0:
+            raise LitDistillError("videos, workers: must not be negative")
+
+
+@dataclass
+class Evaluation:
+    """What an evaluation gave.
+
+    Attributes:
+        episodes: per episode `state` (`split/index`), `outcome`, `steps`, `clipped`, in the states' order.
+        latency_ms: `p50`, `p95`, `p99` per chunk.
+        hardware: the machine, and mean and maximum of what it was busy with.
+        videos: state name -> recorded frames, uint8 [H, 2 W, 3].
+    """
+
+    episodes: list[dict[str, Any]]
+    latency_ms: dict[str, float]
+    hardware: dict[str, Any]
+    videos: dict[str, list[np.ndarray]] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Episodes by outcome, `error` included."""
+        counter = Counter(episode["outcome"] for episode in self.episodes)
+        return {outcome: counter[outcome] for outcome in (*OUTCOMES, "error")}
+
+    @property
+    def success_rate(self) -> float:
+        """Successes / n."""
+        return self.counts["success"] / len(self.episodes)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the success rate."""
+        return wilson_interval(self.counts["success"], len(self.episodes))
+
+    @property
+    def steps_mean(self) -> float:
+        """Mean control steps per episode that ended, over all outcomes."""
+        return float(np.mean([e["steps"] for e in self.episodes if e["outcome"] != "error"] or [0]))
+
+    def describe(self) -> str:
+        """One line: rate, n, interval."""
+        low, high = self.interval
+        counts = self.counts
+        line = f"{counts['success']}/{len(self.episodes)} = {self.success_rate:.2f} [{low:.2f}, {high:.2f}]"
+        return line + (f", {counts['error']} errors: INCOMPLETE" if counts["error"] else "")
+
+
+def wilson_interval(successes: int, n: int) -> tuple[float, float]:
+    """95 % Wilson score interval of a success rate."""
+    interval = binomtest(successes, n).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def evaluate(
+    task: str, actor: Actor, protocol: Protocol, label: str, **job_options: Any
+) -> Evaluation:
+    """Run the protocol.
+
+    Args:
+        task: name in the task table.
+        actor: recipe of who acts.
+        protocol: states, horizon, workers.
+        label: what the progress bar calls it.
+        job_options: further fields of the `EpisodeJob`s (the simulator's class, in tests).
+    """
+    get_task(task)
+    jobs = [
+        EpisodeJob(
+            task,
+            protocol.split,
+            index,
+            source="teacher" if not isinstance(actor, StudentActor) else "student",
+            episode=index,
+            seed=protocol.seed + index,
+            actor=actor,
+            image_size=protocol.image_size,
+            execute_steps=protocol.execute_steps,
+            record_every=FRAME_STEPS if index < protocol.videos else 0,
+            **job_options,
+        )
+        for index in range(protocol.episodes)
+    ]
+    results: dict[int, Episode | EpisodeError] = {}
+    successes = 0
+    with (
+        HardwareSampler() as sampler,
+        tqdm(total=len(jobs), desc=label, unit="episode", dynamic_ncols=True) as progress,
+    ):
+        for job, result in run_episodes(jobs, protocol.workers):
+            results[job.index] = result
+            successes += isinstance(result, Episode) and result.outcome == "success"
+            progress.set_postfix_str(f"success {successes}/{len(results)}")
+            progress.update()
+    episodes = [results[index] for index in range(protocol.episodes)]
+    return Evaluation(
+        [_describe_episode(job, result) for job, result in zip(jobs, episodes, strict=True)],
+        _latency(task, actor, [episode for episode in episodes if isinstance(episode, Episode)]),
+        describe_hardware() | sampler.summary(),
+        {
+            job.name: result.frames
+            for job, result in zip(jobs, episodes, strict=True)
+            if isinstance(result, Episode) and result.frames
+        },
+    )
+
+
+def _describe_episode(job: EpisodeJob, result: Episode | EpisodeError) -> dict[str, Any]:
+    state = f"{job.split}/{job.index}"
+    if isinstance(result, EpisodeError):
+        return {"state": state, "outcome": "error", "steps": 0, "clipped": 0, "reason": result.reason}
+    return {"state": state, "outcome": result.outcome, "steps": result.steps, "clipped": result.clipped}
+
+
+def _latency(task: str, actor: Actor, episodes: Sequence[Episode]) -> dict[str, float]:
+    """Per chunk: of a student alone on the now idle machine, of a teacher as measured in the rollouts."""
+    if isinstance(actor, StudentActor):
+        observations = [episode.transitions[0].observation for episode in episodes if episode.transitions]
+        if not observations:
+            return {}
+        behaviour, random = actor.build(get_task(task)), np.random.default_rng(0)
+        return measure_latency(
+            lambda observation: behaviour.decide(observation, None, random),  # type: ignore[arg-type]
+            observations[0],
+            synchronize=synchronizer(actor.device),
+        )
+    times = [ms for episode in episodes for ms in episode.decision_ms[1:]]
+    if not times:
+        return {}
+    p50, p95, p99 = np.percentile(times, [50, 95, 99])
+    return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}
+
+
+# -- results files ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ResultName:
+    """Which result: `<root>/<study>/<task>-<method>-<split><n>.json`."""
+
+    study: str
+    task: str
+    method: str
+    root: str = "experiments/results"
+
+    def path(self, protocol: Protocol) -> Path:
+        """Where the result of a protocol is stored."""
+        return Path(self.root) / self.study / f"{self.task}-{self.method}-{protocol.split}{protocol.episodes}.json"
+
+
+def write_result(
+    name: ResultName,
+    protocol: Protocol,
+    evaluation: Evaluation,
+    *,
+    config: dict[str, Any],
+    noise: dict[str, Any] | None = None,
+    train_seed: int | None = None,
+) -> Path:
+    """Write one evaluation as JSON, atomically.
+
+    Args:
+        name: study, task, method.
+        protocol: how it was evaluated.
+        evaluation: what came out.
+        config: everything else that the figure depends on (the trained model's settings, say).
+        noise: action noise during the evaluation, None for none.
+        train_seed: seed of the training, None where nothing was trained.
+    """
+    path = name.path(protocol)
+    counts = evaluation.counts
+    result = {
+        "study": name.study,
+        "task": name.task,
+        "method": name.method,
+        "split": protocol.split,
+        "n": protocol.episodes,
+        "train_seed": train_seed,
+        "noise": noise,
+        "render": {"image_size": protocol.image_size, "meshes": "original"},
+        "carried": False,
+        **counts,
+        "complete": counts["error"] == 0,
+        "success_rate": evaluation.success_rate,
+        "ci95": list(evaluation.interval),
+        "steps_mean": evaluation.steps_mean,
+        "latency_ms": evaluation.latency_ms,
+        "hardware": evaluation.hardware,
+        "fingerprint": fingerprint(protocol.image_size),
+        "commit": commit(),
+        "config": config | {"protocol": asdict(replace(protocol, workers=0))},
+        "episodes": evaluation.episodes,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as stream:
+        stream.write((json.dumps(result, indent=1) + "\n").encode())
+    return path
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Read one results file.
+
+    Raises:
+        LitDistillError: not a results file.
+    """
+    try:
+        result = json.loads(path.read_text())
+        assert {"study", "task", "method", "split", "n", "success", "ci95"} <= result.keys()
+    except (OSError, ValueError, AssertionError, AttributeError):
+        raise LitDistillError(f"{path}: not a results file; delete it or evaluate again") from None
+    return result
+
+
+def commit() -> str:
+    """The checkout's commit (`+` appended if it has uncommitted changes), else the package's version."""
+    folder = Path(__file__).parent
+    try:
+        return subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return f"lit_distill {__version__}"
+
+
+__all__ = ["Evaluation", "Protocol", "ResultName", "close_simulators", "evaluate", "read_result", "write_result"]

@@ -1,0 +1,148 @@
+"""The one rollout loop: a simulator, a behaviour, an initial state -> an episode of chunk transitions."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lit_distill.behaviours import Behaviour, Decision
+from lit_distill.errors import LitDistillError
+from lit_distill.schema import CHUNK_LENGTH, ChunkTransition, Observation, Outcome
+from lit_distill.sim.simulator import ChunkResult, ChunkSimulator
+from lit_distill.sim.states import InitialState
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One finished episode.
+
+    Attributes:
+        transitions: its chunks in order.
+        outcome: how it ended.
+        steps: control steps executed.
+        clipped: commanded action values outside [-1, 1], which were clipped.
+        decision_ms: wall-clock time of each decision (ms); never stored in shards.
+        frames: recorded pictures, uint8 [H, 2 W, 3] (agentview beside wrist), empty unless asked for.
+    """
+
+    transitions: list[ChunkTransition]
+    outcome: Outcome
+    steps: int
+    clipped: int = 0
+    decision_ms: list[float] = field(default_factory=list)
+    frames: list[np.ndarray] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    observation: Observation
+    decision: Decision
+    commanded: np.ndarray
+    result: ChunkResult
+
+
+def rollout(
+    simulator: ChunkSimulator,
+    behaviour: Behaviour,
+    initial_state: InitialState,
+    *,
+    source: str,
+    episode: int,
+    seed: int,
+    execute_steps: int = CHUNK_LENGTH,
+    record_every: int = 0,
+) -> Episode:
+    """Run one episode to its end.
+
+    Args:
+        simulator: where to act.
+        behaviour: decides at every chunk boundary.
+        initial_state: where to start.
+        source: `teacher`, `student` or `dagger-k`, stored with the transitions.
+        episode: index of the episode within its source.
+        seed: seeds everything random in the episode.
+        execute_steps: how many of a chunk's 16 actions are executed before looking again.
+        record_every: record a frame every so many control steps, 0 for none.
+    """
+    if not 1 <= execute_steps <= CHUNK_LENGTH:
+        raise LitDistillError(f"execute_steps: must be in 1..{CHUNK_LENGTH}, got {execute_steps}")
+    random = np.random.default_rng(seed)
+    recorder = _Recorder(simulator, record_every)
+    chunks: list[_Chunk] = []
+    decision_ms: list[float] = []
+    clipped = steps = 0
+    observation: Observation | None = simulator.reset(initial_state)
+    outcome: Outcome | None = None
+    recorder.record()
+    while outcome is None:
+        assert observation is not None
+        started = time.perf_counter()
+        decision = behaviour.decide(observation, simulator, random)
+        decision_ms.append(1e3 * (time.perf_counter() - started))
+        commanded = np.clip(np.asarray(decision.actions, dtype=np.float32), -1.0, 1.0)
+        clipped += int(np.sum(np.abs(decision.actions) > 1.0))
+        result = simulator.step_chunk(commanded[:execute_steps], recorder.on_step)
+        steps += result.executed
+        outcome = result.outcome
+        if outcome == "failure":
+            logger.warning(
+                "%s %s: chunk %d commands an action that is not finite; the episode ends as a failure",
+                simulator.task.name,
+                initial_state.name,
+                len(decision_ms) - 1,
+            )
+        if result.executed:
+            chunks.append(_Chunk(observation, decision, np.nan_to_num(commanded), result))
+        observation = result.observation
+
+    values = [chunk.decision.label.value if chunk.decision.label else None for chunk in chunks]
+    transitions = [
+        ChunkTransition(
+            task=simulator.task.name,
+            source=source,
+            episode=episode,
+            chunk=index,
+            observation=chunk.observation,
+            actions=chunk.commanded,
+            executed=chunk.result.executed,
+            mask=np.arange(CHUNK_LENGTH) < chunk.result.executed,
+            rewards=np.pad(chunk.result.rewards, (0, CHUNK_LENGTH - chunk.result.executed)),
+            terminal=index == len(chunks) - 1,
+            outcome=outcome,
+            behaviour=chunk.decision.behaviour,
+            initial_state=initial_state.name,
+            seed=seed,
+            teacher_actions=chunk.decision.label.actions if chunk.decision.label else None,
+            value=values[index],
+            next_value=values[index + 1] if index + 1 < len(chunks) else None,
+            teacher=behaviour.teacher,
+        )
+        for index, chunk in enumerate(chunks)
+    ]
+    return Episode(transitions, outcome, steps, clipped, decision_ms, recorder.frames)
+
+
+class _Recorder:
+    """Collects a picture of both views every so many control steps."""
+
+    def __init__(self, simulator: ChunkSimulator, every: int) -> None:
+        self._simulator, self._every = simulator, every
+        self._count = 0
+        self.frames: list[np.ndarray] = []
+        self.on_step: Callable[[], None] | None = self._step if every else None
+
+    def record(self) -> None:
+        if self._every:
+            views = [self._simulator.render(view) for view in ("agentview", "wrist")]
+            self.frames.append(np.concatenate(views, axis=1))
+
+    def _step(self) -> None:
+        self._count += 1
+        if self._count % self._every == 0:
+            self.record()

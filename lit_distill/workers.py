@@ -1,0 +1,185 @@
+"""Runs episodes in worker processes that may crash or hang.
+
+A worker builds its simulator and its behaviour at its first episode and keeps them. A worker that dies or
+exceeds the time limit is named in the log and replaced, and its episode is done again; only an episode that
+fails in every attempt is reported as an error. What an episode gives does not depend on the worker.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+
+from pebble import ProcessExpired, ProcessPool
+
+from lit_distill.behaviours import Actor, Behaviour
+from lit_distill.errors import LitDistillError
+from lit_distill.rollout import Episode, rollout
+from lit_distill.schema import CHUNK_LENGTH
+from lit_distill.sim.simulator import ChunkSimulator, Simulator
+from lit_distill.sim.states import load_initial_state
+from lit_distill.tasks import Task, get_task
+
+logger = logging.getLogger(__name__)
+
+SECONDS_PER_STEP = 1.0
+"""A worker that needs more than this for each control step of the horizon hangs (usual: 0.02 s)."""
+START_SECONDS = 180.0
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class EpisodeJob:
+    """One episode to run: everything that it depends on.
+
+    Attributes:
+        task: name in the task table.
+        split, index: the initial state.
+        source, episode, seed: stored with the transitions.
+        actor: recipe of the behaviour.
+        image_size: edge of the camera images, pixels.
+        execute_steps: actions executed of each chunk.
+        record_every: control steps between two recorded frames, 0 for none.
+        simulator: class of the simulator.
+    """
+
+    task: str
+    split: str
+    index: int
+    source: str
+    episode: int
+    seed: int
+    actor: Actor
+    image_size: int = 128
+    execute_steps: int = CHUNK_LENGTH
+    record_every: int = 0
+    simulator: Callable[[Task, int], ChunkSimulator] = Simulator
+
+    @property
+    def name(self) -> str:
+        """How the episode is called in messages."""
+        return f"{self.task} {self.split}/{self.index}"
+
+
+@dataclass(frozen=True)
+class EpisodeError:
+    """An episode that no attempt finished; `reason` is one line."""
+
+    reason: str
+
+
+_simulators: dict[tuple[object, str, int], ChunkSimulator] = {}
+_behaviours: list[tuple[Actor, str, Behaviour]] = []
+
+
+def run_episode(job: EpisodeJob) -> Episode:
+    """Run one episode in this process, reusing the simulator and the behaviour of the previous one."""
+    task = get_task(job.task)
+    key = (job.simulator, job.task, job.image_size)
+    if key not in _simulators:
+        close_simulators()  # one task at a time: a compiled model and a GL context are large
+        _simulators[key] = job.simulator(task, job.image_size)
+    if not _behaviours or _behaviours[0][:2] != (job.actor, job.task):
+        _behaviours[:] = [(job.actor, job.task, job.actor.build(task))]
+    return rollout(
+        _simulators[key],
+        _behaviours[0][2],
+        load_initial_state(task, job.split, job.index),
+        source=job.source,
+        episode=job.episode,
+        seed=job.seed,
+        execute_steps=job.execute_steps,
+        record_every=job.record_every,
+    )
+
+
+def close_simulators() -> None:
+    """Close the simulators that this process keeps between episodes."""
+    for simulator in _simulators.values():
+        simulator.close()
+    _simulators.clear()
+    _behaviours.clear()
+
+
+def run_episodes(
+    jobs: Sequence[EpisodeJob],
+    workers: int = 2,
+    run: Callable[[EpisodeJob], Episode] = run_episode,
+) -> Iterator[tuple[EpisodeJob, Episode | EpisodeError]]:
+    """Run episodes, yielding each with its job as soon as it is done (any order).
+
+    Args:
+        jobs: the episodes.
+        workers: worker processes; 0 runs in this process, without protection against a crash.
+        run: runs one episode; picklable.
+
+    Raises:
+        LitDistillError: bad input, named by the episode that met it first.
+    """
+    if workers < 0:
+        raise LitDistillError(f"workers: must be 0 (this process) or more, got {workers}")
+    if workers == 0:
+        try:
+            for job in jobs:
+                yield job, run(job)
+        finally:
+            close_simulators()
+        return
+    yield from _run_in_pool(jobs, min(workers, len(jobs)), run)
+
+
+def _run_in_pool(
+    jobs: Sequence[EpisodeJob], workers: int, run: Callable[[EpisodeJob], Episode]
+) -> Iterator[tuple[EpisodeJob, Episode | EpisodeError]]:
+    waiting = deque((job, 1) for job in jobs)
+    running: dict[Future[Episode], tuple[EpisodeJob, int]] = {}
+    if not jobs:
+        return
+    pool = ProcessPool(max_workers=workers, context=multiprocessing.get_context("spawn"))
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                job, attempt = waiting.popleft()
+                limit = START_SECONDS + SECONDS_PER_STEP * get_task(job.task).horizon
+                running[pool.schedule(run, args=[job], timeout=limit)] = (job, attempt)
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                job, attempt = running.pop(future)
+                reason = _failure(future)
+                if reason is None:
+                    yield job, future.result()
+                elif attempt < ATTEMPTS:
+                    logger.warning("%s: %s; doing it again (%d of %d)", job.name, reason, attempt + 1, ATTEMPTS)
+                    waiting.append((job, attempt + 1))
+                else:
+                    logger.error("%s: %s; given up after %d attempts", job.name, reason, ATTEMPTS)
+                    yield job, EpisodeError(reason)
+    except BaseException:
+        pool.stop()
+        raise
+    else:
+        pool.close()
+    finally:
+        pool.join()
+
+
+def _failure(future: Future[Episode]) -> str | None:
+    """Why an episode was not finished, in one line; None if it was.
+
+    Raises:
+        LitDistillError: the worker met bad input, which no retry mends.
+    """
+    error = future.exception()
+    if error is None:
+        return None
+    if isinstance(error, LitDistillError):
+        raise error
+    if isinstance(error, ProcessExpired):
+        return f"worker process {error.pid} died (exit code {error.exitcode})"
+    if isinstance(error, TimeoutError):
+        return "the worker hung and was stopped"
+    return f"the worker failed with {type(error).__name__}: {' '.join(str(error).split())[:200]}"
