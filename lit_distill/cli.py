@@ -1,0 +1,140 @@
+"""The command line: which command is which function.
+
+Lightning's own commands (fit, validate, test, predict) go to `lit_distill.lightning_cli`. Ours are typed
+functions: a function's parameters are the command's options and the keys of its YAML file, and its docstring
+is the `--help`. To add a command, write the function and one line in `VERBS`.
+
+Nothing is imported before it is needed, so `--help` answers at once and `fit` needs neither MuJoCo nor GL.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lit_distill.errors import LitDistillError
+
+PROGRAM = "python -m lit_distill"
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class Verb(NamedTuple):
+    """One of our commands: where its function is, and what the list of commands says of it."""
+
+    target: str
+    summary: str
+
+
+VERBS: dict[str, Verb] = {
+    "pipeline": Verb("lit_distill.study.pipeline:run", "teacher, shards, training and evaluation in one go"),
+    "collect": Verb("lit_distill.collection:collect", "let the teacher act in the simulator, write shards"),
+    "verify": Verb("lit_distill.shards:verify", "check a folder of shards against its manifest"),
+    "report": Verb("lit_distill.study.report:report", "make the tables and figures from the results"),
+    "doctor": Verb("lit_distill.doctor:doctor", "what works on this machine, what is missing, the remedy"),
+}
+
+LIGHTNING_COMMANDS: dict[str, str] = {
+    "fit": "train a student",
+    "validate": "measure the validation loss of a checkpoint",
+    "test": "measure the success rate of a checkpoint in the simulator",
+    "predict": "write a checkpoint's answers for recorded observations",
+}
+
+
+def usage() -> str:
+    """Return the list of commands, a line each."""
+    commands = {**LIGHTNING_COMMANDS, **{name: verb.summary for name, verb in VERBS.items()}}
+    width = max(map(len, commands))
+    lines = [f"  {name:<{width}}  {summary}" for name, summary in commands.items()]
+    return "\n".join(
+        [
+            f"usage: {PROGRAM} COMMAND [--config FILE.yaml] [--key value ...]",
+            "",
+            *lines,
+            "",
+            f"{PROGRAM} COMMAND --help explains a command's options. Options given after --config win over",
+            "the file; keys are dotted: --trainer.max_epochs 10 --data.task custom_libero_object_milk",
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status.
+
+    0: done; 1: the command says that something is wrong (doctor); 2: an error that the user can mend, told
+    in one line on stderr; 130: interrupted. Any other exception is a defect and keeps its traceback.
+    """
+    try:
+        return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+    except LitDistillError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if arguments[0] in ("--version", "version"):
+        from lit_distill import __version__
+
+        print(f"lit_distill {__version__}")
+        return 0
+    command, *options = arguments
+    if command in LIGHTNING_COMMANDS:
+        from lit_distill.lightning_cli import run_lightning
+
+        run_lightning(arguments)
+        return 0
+    if command in VERBS:
+        return run_verb(command, options)
+    known = [*LIGHTNING_COMMANDS, *VERBS]
+    close = difflib.get_close_matches(command, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+    raise LitDistillError(f"unknown command {command!r}; {hint}")
+
+
+def run_verb(name: str, options: list[str]) -> int:
+    """Parse the options (and `--config` files) of one of our commands, call its function, return its status.
+
+    A first word without dashes stands for the function's first parameter: `collect TASK`, `verify FOLDER`.
+    A function may return its exit status (int), or a path or a list, which is printed, an item a line.
+    """
+    from lit_distill.arguments import parse
+
+    module, function_name = VERBS[name].target.split(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), function_name)
+    parser = verb_parser(name, function)
+    if options and not options[0].startswith("-"):
+        first = next(iter(inspect.signature(function).parameters), None)
+        if first is not None:
+            options = [f"--{first}", *options]
+    config = parser.instantiate(parse(parser, options))
+    config.pop("config", None)
+    result = function(**config)
+    for item in result if isinstance(result, list) else [result] if isinstance(result, Path) else []:
+        print(item)
+    return result if isinstance(result, int) else 0
+
+
+def verb_parser(name: str, function: Callable[..., Any]) -> Any:
+    """Return the parser that jsonargparse makes from a function's signature and docstring."""
+    from lit_distill.arguments import PARSER_MODE, OneLineErrorParser, describe
+
+    prog = f"{PROGRAM} {name}"
+    parser = OneLineErrorParser(
+        prog=prog, description=describe(function), parser_mode=PARSER_MODE, allow_abbrev=False
+    )
+    parser.add_argument("-c", "--config", action="config", help="a YAML file with any of the options below")
+    parser.add_function_arguments(function, as_positional=False)
+    parser._action_groups[-1].title = "keys of the YAML file, and options"  # not the docstring once more
+    return parser

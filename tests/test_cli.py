@@ -1,0 +1,452 @@
+"""The command line: commands, overrides, errors in one line, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+import yaml
+from torch.utils.data import DataLoader, TensorDataset
+
+from lit_distill.arguments import describe, parse
+from lit_distill.cli import LIGHTNING_COMMANDS, VERBS, Verb, main, run_verb, verb_parser
+from lit_distill.errors import LitDistillError
+from lit_distill.lightning_cli import DistillCLI
+
+REPOSITORY = Path(__file__).parents[1]
+CONFIGS = sorted((REPOSITORY / "conf").rglob("*.yaml"))
+
+# ---- a tiny model, data set, callback and command of our own; YAML names them as `test_cli.X`
+
+SEEN: dict[str, Any] = {}
+
+
+class TinyNetwork(torch.nn.Module):
+    """One linear layer."""
+
+    def __init__(self, width: int = 3) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(2, width)
+
+
+class TinyModel(pl.LightningModule):
+    """Drives its network's outputs to zero; stores its hyperparameters in the checkpoint."""
+
+    def __init__(self, network: TinyNetwork, scale: float = 1.0, task: str = "none") -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["network"])
+        self.network, self.scale, self.task = network, scale, task
+
+    def loss(self, batch: list[torch.Tensor]) -> torch.Tensor:
+        return self.scale * self.network.layer(batch[0]).square().mean()
+
+    def training_step(self, batch: list[torch.Tensor], batch_index: int) -> torch.Tensor:
+        return self.loss(batch)
+
+    def validation_step(self, batch: list[torch.Tensor], batch_index: int) -> None:
+        self.log("val_loss", self.loss(batch))
+
+    def test_step(self, batch: list[torch.Tensor], batch_index: int) -> None:
+        self.log("test_loss", self.loss(batch))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class TinyData(pl.LightningDataModule):
+    """Eight rows of ones."""
+
+    def __init__(self, task: str = "milk", batch_size: int = 4) -> None:
+        super().__init__()
+        self.task, self.batch_size = task, batch_size
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(TensorDataset(torch.ones(8, 2)), batch_size=self.batch_size)
+
+    val_dataloader = test_dataloader = train_dataloader
+
+
+class Recorder(pl.Callback):
+    """Writes down with what a run started."""
+
+    def __init__(self, task: str = "none", interrupt: bool = False) -> None:
+        self.task, self.interrupt = task, interrupt
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        SEEN.update(task=self.task, data_task=trainer.datamodule.task, precision=trainer.precision)
+        SEEN.update(model_task=pl_module.task, scale=pl_module.scale, epochs=trainer.max_epochs)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        SEEN.update(scale=pl_module.scale)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        SEEN.setdefault("started_epochs", []).append(trainer.current_epoch)
+        if self.interrupt:
+            raise KeyboardInterrupt
+
+
+class NotPlain:
+    """Something that a checkpoint must not hold."""
+
+
+@dataclass
+class Settings:
+    """Settings of the tiny command.
+
+    Attributes:
+        episodes: how many.
+        label: what to call them.
+    """
+
+    episodes: int = 5
+    label: str = "plain"
+
+
+def tiny_command(task: str, settings: Settings, count: int = 1) -> Any:
+    """Do something tiny, and say with what.
+
+    Args:
+        task: the name of a task.
+        settings: more of it.
+        count: how often.
+    """
+    SEEN.update(task=task, count=count, settings=settings)
+    if task == "unknown":
+        raise LitDistillError("unknown: no such task")
+    if task == "defect":
+        raise RuntimeError("a defect")
+    if task == "interrupt":
+        raise KeyboardInterrupt
+    return {"path": Path("made/here"), "list": ["one", "two"], "status": 1}.get(task)
+
+
+CONFIG = """
+trainer:
+  max_epochs: 1
+  precision: ${precision:}
+  accelerator: cpu
+  enable_progress_bar: false
+  enable_model_summary: false
+  callbacks:
+    - class_path: test_cli.Recorder
+      init_args:
+        task: ${data.init_args.task}
+model:
+  class_path: test_cli.TinyModel
+  init_args:
+    network: {class_path: test_cli.TinyNetwork, init_args: {width: 3}}
+    task: ${data.init_args.task}
+data:
+  class_path: test_cli.TinyData
+  init_args: {task: milk}
+"""
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    SEEN.clear()
+    Path("tiny.yaml").write_text(CONFIG)
+    monkeypatch.setitem(VERBS, "tiny", Verb("test_cli:tiny_command", "something tiny"))
+
+
+def fit(*options: str) -> int:
+    return main(["fit", "--config", "tiny.yaml", *options])
+
+
+def error_line(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a command that must fail with status 2; return what it says, which must be a single line."""
+    capsys.readouterr()
+    assert main(arguments) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    errors = [line for line in said if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert said[-1] == errors[0]
+    return errors[0]
+
+
+# ---- commands
+
+
+def test_help_names_every_command_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from lit_distill.cli import main; status = main(['--help'])\n"
+        "heavy = {'torch', 'lightning', 'mujoco', 'numpy', 'jsonargparse'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else status)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for command in (*LIGHTNING_COMMANDS, *VERBS):
+        if command != "tiny":
+            assert re.search(rf"^  {command} +\w", result.stdout, re.MULTILINE), command
+
+
+def test_an_unknown_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean collect?" in error_line(capsys, "colect")
+
+
+@pytest.mark.parametrize("name", [name for name in VERBS if name != "tiny"])
+def test_every_command_has_a_help_from_its_docstring(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_verb(name, ["--help"])
+    assert stop.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    module, function = VERBS[name].target.split(":")
+    description = " ".join(describe(getattr(sys.modules[module], function)).split())
+    assert f"usage: python -m lit_distill {name}" in shown
+    assert len(description) > 30
+    assert description in shown
+
+
+def test_fit_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--help"])
+    assert stop.value.code == 0
+    assert "python -m lit_distill fit --config conf/bc.yaml" in " ".join(capsys.readouterr().out.split())
+
+
+# ---- our own commands
+
+
+def test_a_command_takes_its_parameters_from_yaml_and_options_win() -> None:
+    Path("run.yaml").write_text("task: milk\ncount: 3\nsettings:\n  episodes: 7\n  label: ${task}-x\n")
+    assert main(["tiny", "--config", "run.yaml", "--settings.episodes", "9", "--task", "butter"]) == 0
+    assert (SEEN["task"], SEEN["count"]) == ("butter", 3)
+    assert SEEN["settings"] == Settings(9, "butter-x")
+
+
+def test_a_first_word_stands_for_the_first_parameter() -> None:
+    assert main(["tiny", "ketchup", "--count", "2"]) == 0
+    assert (SEEN["task"], SEEN["count"], SEEN["settings"]) == ("ketchup", 2, Settings())
+
+
+def test_what_a_command_returns_is_printed_or_its_status(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tiny", "path"]) == 0
+    assert main(["tiny", "list"]) == 0
+    assert capsys.readouterr().out == "made/here\none\ntwo\n"
+    assert main(["tiny", "status"]) == 1
+
+
+def test_a_users_error_is_one_line_and_a_defect_keeps_its_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert error_line(capsys, "tiny", "unknown") == "error: unknown: no such task"
+    with pytest.raises(RuntimeError, match="a defect"):
+        main(["tiny", "defect"])
+
+
+def test_an_interrupted_command_exits_with_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tiny", "interrupt"]) == 130
+    assert capsys.readouterr().err.strip() == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], "task: required"),
+        (["--tusk", "x"], "tusk: no such key; did you mean task?"),
+        (["milk", "--count", "many"], "count: expected int, got many"),
+        (["--config", "gone.yaml"], "--config gone.yaml: no such file"),
+    ],
+)
+def test_wrong_options_of_a_command_are_named(
+    options: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert error_line(capsys, "tiny", *options).startswith(f"error: {expected}")
+
+
+# ---- fit and its configuration
+
+
+def test_overrides_reach_trainer_and_data_and_whoever_refers_to_them() -> None:
+    assert fit("--trainer.max_epochs", "2", "--data.task", "butter") == 0
+    assert SEEN["epochs"] == 2
+    assert (SEEN["data_task"], SEEN["task"], SEEN["model_task"]) == ("butter", "butter", "butter")
+
+
+def test_precision_is_resolved_to_the_machines_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lit_distill.precision.best_precision", lambda: "bf16-mixed")
+    assert fit() == 0
+    assert SEEN["precision"] == "bf16-mixed"
+    monkeypatch.setattr("lit_distill.precision.best_precision", lambda: "32-true")
+    assert fit() == 0
+    assert SEEN["precision"] == "32-true"
+
+
+def test_precision_can_be_overridden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lit_distill.precision.best_precision", lambda: "bf16-mixed")
+    assert fit("--trainer.precision", "32-true") == 0
+    assert SEEN["precision"] == "32-true"
+
+
+def test_a_run_goes_to_runs_with_a_fixed_seed_and_its_config_can_be_run_again() -> None:
+    assert fit("--data.task", "butter") == 0
+    (saved,) = Path("runs").rglob("config.yaml")
+    assert yaml.safe_load(saved.read_text())["seed_everything"] == 0
+    SEEN.clear()
+    options = ["--trainer.logger.init_args.version", "again"]
+    assert main(["fit", "--config", str(saved), *options]) == 0
+    assert main(["fit", "--config", str(saved), *options]) == 0  # over its own config.yaml
+    assert SEEN["data_task"] == "butter"
+
+
+def test_a_second_file_appends_callbacks() -> None:
+    Path("more.yaml").write_text(
+        "trainer:\n  callbacks+:\n    - class_path: lightning.pytorch.callbacks.ModelCheckpoint\n"
+        "      init_args: {dirpath: kept, filename: last}\n"
+    )
+    assert fit("--config", "more.yaml") == 0
+    assert Path("kept/last.ckpt").is_file()
+    assert SEEN["task"] == "milk"  # the first file's callback is still there
+
+
+def test_fit_needs_neither_mujoco_nor_gl() -> None:
+    code = (
+        "import sys; from lit_distill.cli import main\n"
+        "status = main(['fit', '--config', 'tiny.yaml', '--trainer.fast_dev_run', 'true'])\n"
+        "found = {'mujoco', 'robosuite', 'libero', 'OpenGL'} & set(sys.modules)\n"
+        "sys.exit(f'imported {found}' if found else status)"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}", "MUJOCO_GL": "none"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "expected"),
+    [
+        (
+            None,
+            ["--trainer.max_epoch", "2"],
+            "trainer.max_epoch: no such key; did you mean trainer.max_epochs?",
+        ),
+        (None, ["--trainer.max_epochs", "two"], "trainer.max_epochs: expected int or null, got two"),
+        (None, ["--data.tusk", "x"], "data.tusk: test_cli.TinyData has no such option; did you mean task?"),
+        (None, ["--model.network.width", "x"], "model.network.width: expected int, got x"),
+        (("max_epochs", "max_epoch"), [], "trainer.max_epoch: no such key; did you mean trainer.max_epochs?"),
+        (("task: milk", "tusk: milk"), [], "data.tusk: test_cli.TinyData has no such option"),
+        (("width: 3", "width: three"), [], "model.network.width: expected int, got three"),
+        (("test_cli.TinyData", "test_cli.Gone"), [], "data: class_path test_cli.Gone: module 'test_cli'"),
+        (("test_cli.TinyModel", "gone.Model"), [], "model: class_path gone.Model: No module named 'gone'"),
+        (("        task: $", "        tusk: $"), [], "trainer.callbacks.tusk: test_cli.Recorder has no such"),
+        (("args.task}", "args.tusk}"), [], "trainer.callbacks[0].init_args.task: Interpolation key"),
+        (("max_epochs: 1", "max_epochs: [1"), [], "--config tiny.yaml: line 4, column 12: not valid YAML"),
+        (None, ["--trainer.accelerator", "gpu"], "No supported gpu backend found"),
+    ],
+)
+def test_wrong_keys_and_values_are_named_in_one_line(
+    change: tuple[str, str] | None, options: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if change:
+        assert change[0] in CONFIG
+        Path("tiny.yaml").write_text(CONFIG.replace(*change))
+    assert error_line(capsys, "fit", "--config", "tiny.yaml", *options).startswith(f"error: {expected}")
+
+
+def test_a_missing_file_is_named_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    line = error_line(capsys, "fit", "--config", "tiney.yaml")
+    assert line == "error: --config tiney.yaml: no such file; did you mean tiny.yaml?"
+
+
+def test_fit_without_a_file_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert error_line(capsys, "fit").startswith("error: model: required, but neither a --config file")
+
+
+def test_an_interrupted_training_exits_with_130() -> None:
+    text = CONFIG.replace("        task: $", "        interrupt: true\n        task: $")
+    Path("tiny.yaml").write_text(text)
+    assert fit() == 130
+
+
+# ---- checkpoints
+
+
+@pytest.fixture
+def checkpoint() -> str:
+    assert fit("--model.scale", "2") == 0
+    (path,) = Path("runs").rglob("*.ckpt")
+    return str(path)
+
+
+def test_the_command_line_wins_over_a_checkpoints_hyperparameters(checkpoint: str) -> None:
+    assert torch.load(checkpoint, weights_only=True)["hyper_parameters"]["scale"] == 2
+    assert main(["test", "--config", "tiny.yaml", "--ckpt_path", checkpoint, "--model.scale", "3"]) == 0
+    assert SEEN["scale"] == 3
+    assert main(["test", "--config", "tiny.yaml", "--ckpt_path", checkpoint]) == 0
+    assert SEEN["scale"] == 1  # what the file says, or its default
+
+
+def test_a_run_is_resumed_where_it_stopped(checkpoint: str) -> None:
+    SEEN.clear()
+    assert fit("--ckpt_path", checkpoint, "--trainer.max_epochs", "3") == 0
+    assert SEEN["started_epochs"] == [1, 2]
+
+
+def test_a_missing_or_damaged_checkpoint_is_named(
+    checkpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stem = ("test", "--config", "tiny.yaml", "--ckpt_path")
+    assert error_line(capsys, *stem, "gone.ckpt").startswith("error: --ckpt_path gone.ckpt: no such file")
+    Path("half.ckpt").write_bytes(Path(checkpoint).read_bytes()[:1000])
+    assert error_line(capsys, *stem, "half.ckpt").startswith("error: --ckpt_path half.ckpt: not a checkpoint")
+
+
+def test_a_checkpoint_with_objects_is_refused(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save({**content, "extra": NotPlain()}, "objects.ckpt")
+    line = error_line(capsys, "test", "--config", "tiny.yaml", "--ckpt_path", "objects.ckpt")
+    assert "more than tensors, numbers and strings" in line
+
+
+# ---- the files in conf/
+
+
+class ParseOnlyCLI(DistillCLI):
+    """Parses and instantiates as a command would, and stops there."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+def test_there_are_configurations() -> None:
+    assert CONFIGS
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_configuration_is_parsed_by_the_command_in_its_first_line(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    first = path.read_text().splitlines()[0]
+    match = re.fullmatch(r"# python -m lit_distill (\w+ .*)", first)
+    assert match, f"{path.name}: the first line must be the command that uses it: # python -m lit_distill ..."
+    command, *options = shlex.split(match[1])
+    assert f"conf/{path.relative_to(REPOSITORY / 'conf')}" in options
+    if command in LIGHTNING_COMMANDS:
+        ParseOnlyCLI([command, *options])
+    else:
+        module, function_name = VERBS[command].target.split(":")
+        function = getattr(__import__(module, fromlist=[function_name]), function_name)
+        parser = verb_parser(command, function)
+        parser.instantiate(parse(parser, options))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_key_of_a_configuration_has_a_comment(path: Path) -> None:
+    def bare(line: str) -> bool:
+        return bool(re.match(r"\s*-?\s*[\w+]+:", line)) and "#" not in line
+
+    lines = path.read_text().splitlines()
+    structural = (
+        r"\s*-?\s*(class_path|init_args|trainer|model|data|callbacks\+?|logger|settings|seed_everything):"
+    )
+    missing = [line.strip() for line in lines if bare(line) and not re.match(structural, line)]
+    assert not missing, f"{path.name}: {json.dumps(missing)}"
