@@ -1,0 +1,110 @@
+"""Which samples of a folder are for training and which are held out, known from the manifest alone."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from lit_distill.errors import LitDistillError
+from lit_distill.manifest import MANIFEST_NAME, EpisodeEntry, Manifest, ShardEntry, collect_command
+
+
+def is_held_out(task: str, source: str, episode: int, held_out: float) -> bool:
+    """Whether an episode is for validation: a pure function, so none changes side when data grow.
+
+    Of each block of round(1 / held_out) consecutive episodes of a (task, source) exactly one is held
+    out, drawn by a hash of task, source and block.
+    """
+    size = round(1 / held_out)
+    block, place = divmod(episode, size)
+    digest = hashlib.sha256(f"{task}/{source}/{block}".encode()).digest()
+    return place == int.from_bytes(digest[:8], "big") % size
+
+
+@dataclass(frozen=True)
+class SelectedShard:
+    """A shard and the keys of its selected samples, in file order."""
+
+    path: Path
+    entry: ShardEntry
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Samples numbered 0 .. N-1 in the order of their shards."""
+
+    shards: tuple[SelectedShard, ...]
+    episodes: int
+
+    @property
+    def samples(self) -> int:
+        """N."""
+        return sum(len(shard.keys) for shard in self.shards)
+
+    @property
+    def bytes(self) -> int:
+        """Their size on disk, which is a little more than decoded: images are stored raw."""
+        return sum(
+            shard.entry.bytes * len(shard.keys) // shard.entry.samples for shard in self.shards if shard.keys
+        )
+
+
+def _select(folder: Path, shards: list[ShardEntry], wanted: set[str]) -> Selection:
+    selected = []
+    episodes = 0
+    for entry in shards:
+        chosen = [episode for episode in entry.episodes if episode.key in wanted]
+        keys = tuple(f"{episode.key}-{chunk:03d}" for episode in chosen for chunk in range(episode.samples))
+        if keys:
+            selected.append(SelectedShard(folder / entry.name, entry, keys))
+        episodes += len(chosen)
+    return Selection(tuple(selected), episodes)
+
+
+def _episodes_needed(task: str, source: str, held_out: float, stored: int) -> int:
+    """The smallest number of episodes above `stored` with new ones on both sides."""
+    sides: set[bool] = set()
+    total = stored
+    while len(sides) < 2:
+        sides.add(is_held_out(task, source, total, held_out))
+        total += 1
+    return total
+
+
+def split(
+    folder: Path, sources: list[str], held_out: float, successes_only: bool
+) -> tuple[Selection, Selection]:
+    """Training and held-out samples of a task's folder.
+
+    Raises:
+        LitDistillError: no manifest, a source has no episodes, or one side is left without any.
+    """
+    manifest = Manifest.load(folder)
+    task = manifest.task
+    shards: list[ShardEntry] = []
+    training: set[str] = set()
+    validation: set[str] = set()
+    for source in sources:
+        entry = manifest.sources.get(source)
+        if entry is None or not entry.shards:
+            hint = f": run `{collect_command(task)}`" if source == "teacher" else ""
+            raise LitDistillError(f"{folder / MANIFEST_NAME}: no {source} episodes here{hint}")
+        shards += entry.shards
+        for episode in entry.episodes():
+            if _is_wanted(episode, successes_only):
+                side = validation if is_held_out(task, source, episode.episode, held_out) else training
+                side.add(episode.key)
+    if not training or not validation:
+        stored = manifest.sources[sources[0]].counts()["episodes"]
+        raise LitDistillError(
+            f"{folder}: its {len(training | validation)} usable episodes leave none for "
+            f"{'validation' if training else 'training'} (held_out {held_out}); collect at least "
+            f"{_episodes_needed(task, sources[0], held_out, stored)} {sources[0]} episodes"
+        )
+    return _select(folder, shards, training), _select(folder, shards, validation)
+
+
+def _is_wanted(episode: EpisodeEntry, successes_only: bool) -> bool:
+    return episode.outcome == "success" or not successes_only
