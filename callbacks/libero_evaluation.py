@@ -1,0 +1,177 @@
+"""Success in LIBERO as part of `fit` and `test`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from tensorboard.compat.proto.summary_pb2 import Summary
+
+from lit_distill.behaviours import StudentActor
+from lit_distill.errors import LitDistillError
+from lit_distill.evaluation import Evaluation, Protocol, ResultName, evaluate, write_result
+from lit_distill.networks.checkpoint import save_student
+from lit_distill.networks.student import StudentNetwork
+from lit_distill.schema import OUTCOMES
+from lit_distill.videos import encode_gif, write_mp4
+
+
+class LiberoEvaluation(Callback):
+    """Lets the student act in LIBERO.
+
+    In `test` it runs `protocol` and writes the results file. In `fit` it runs every `every_n_epochs`
+    validations on the `dev` states. Logs `eval/success_rate`, `eval/ci95_low`, `eval/ci95_high`,
+    `eval/steps_mean`, `eval/<outcome>` (counts), `latency/p50_ms`, `p95`, `p99`; videos of the first
+    episodes go to TensorBoard (images tab) and, as mp4, to the run's folder.
+
+    Args:
+        protocol: States, steps, workers of the evaluation in `test`.
+        method: What the result is called: bc, dagger, awac, ...
+        study: Folder of the results file.
+        results: Root of the results files.
+        every_n_epochs: In `fit`, evaluate after every so many epochs; 0: not in `fit`.
+        dev_episodes: `dev` states of an evaluation in `fit`.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        method: str = "bc",
+        study: str = "runs",
+        results: str = "experiments/results",
+        every_n_epochs: int = 0,
+        dev_episodes: int = 20,
+    ) -> None:
+        if every_n_epochs < 0:
+            raise LitDistillError(f"every_n_epochs: must be 0 (off) or more, got {every_n_epochs}")
+        self.protocol = protocol
+        self.method = method
+        self.study = study
+        self.results = results
+        self.every_n_epochs = every_n_epochs
+        self.dev_protocol = Protocol(
+            split="dev",
+            episodes=dev_episodes,
+            execute_steps=protocol.execute_steps,
+            image_size=protocol.image_size,
+            workers=protocol.workers,
+            seed=protocol.seed,
+            videos=min(protocol.videos, dev_episodes),
+        )
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._training: dict[str, Any] = {}
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Remember how the student was trained, for the results file; refuse another task's student."""
+        record = checkpoint.get("student") or {}
+        self._training = record.get("training") or {}
+        trained, wanted = record.get("task"), self._task(trainer)
+        if trained is not None and trained != wanted:
+            raise LitDistillError(f"--ckpt_path: its student was trained on {trained}, but data.task is {wanted}")
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Keep the weights that are validated (the averaged ones, where there is an average)."""
+        if batch_idx == 0 and self._due(trainer):
+            self._save(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate them on `dev` states."""
+        if self._due(trainer):
+            self._evaluate(trainer, pl_module, self.dev_protocol)
+
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Keep the weights that are tested."""
+        if batch_idx == 0 and dataloader_idx == 0:
+            self._save(trainer, pl_module)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate them and write the results file."""
+        evaluation = self._evaluate(trainer, pl_module, self.protocol)
+        if evaluation is None:
+            return
+        network: Any = pl_module.network
+        config = {
+            "training": self._training,
+            "network": network.arguments,
+            "parameters": network.parameter_count,
+            "data": getattr(trainer, "datamodule").describe(),  # noqa: B009 (absent from Trainer's type)
+        }
+        name = ResultName(self.study, self._task(trainer), self.method, self.results)
+        path = write_result(
+            name, self.protocol, evaluation, config=config, train_seed=self._training.get("seed")
+        )
+        rank_zero_info(f"{name.task} {self.method}: success {evaluation.describe()}; {path}")
+
+    def _due(self, trainer: Trainer) -> bool:
+        every = self.every_n_epochs
+        return bool(every) and not trainer.sanity_checking and (trainer.current_epoch + 1) % every == 0
+
+    @staticmethod
+    def _task(trainer: Trainer) -> str:
+        return str(getattr(trainer, "datamodule").task)  # noqa: B009 (absent from Trainer's type)
+
+    def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not isinstance(pl_module.network, StudentNetwork):
+            raise LitDistillError("LiberoEvaluation: needs a module with a student `network`")
+        if trainer.is_global_zero:
+            self._folder = tempfile.TemporaryDirectory()
+            save_student(pl_module.network, self._student_path(), self._task(trainer))
+
+    def _student_path(self) -> Path:
+        if self._folder is None:
+            raise LitDistillError("LiberoEvaluation: the data module gave no batch; see limit_test_batches")
+        return Path(self._folder.name) / "student.ckpt"
+
+    def _evaluate(
+        self, trainer: Trainer, pl_module: LightningModule, protocol: Protocol
+    ) -> Evaluation | None:
+        """On the first rank; the others wait."""
+        evaluation = None
+        if trainer.is_global_zero:
+            actor = StudentActor(str(self._student_path()), device=str(pl_module.device))
+            label = f"{self._task(trainer)}: {self.method} on {protocol.split}"
+            evaluation = evaluate(self._task(trainer), actor, protocol, label)
+            self._log(trainer, pl_module, evaluation)
+        trainer.strategy.barrier("LiberoEvaluation")
+        return evaluation
+
+    def _log(self, trainer: Trainer, pl_module: LightningModule, evaluation: Evaluation) -> None:
+        low, high = evaluation.interval
+        metrics: dict[str, float] = {
+            "eval/success_rate": evaluation.success_rate,
+            "eval/ci95_low": low,
+            "eval/ci95_high": high,
+            "eval/steps_mean": evaluation.steps_mean,
+            **{f"eval/{outcome}": float(evaluation.counts[outcome]) for outcome in (*OUTCOMES, "error")},
+            **{f"latency/{name}_ms": value for name, value in evaluation.latency_ms.items()},
+        }
+        pl_module.log_dict(metrics, rank_zero_only=True, prog_bar=False)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger) and evaluation.videos:
+                self._log_videos(logger, trainer, evaluation)
+
+    def _log_videos(self, logger: TensorBoardLogger, trainer: Trainer, evaluation: Evaluation) -> None:
+        outcomes = {episode["state"]: episode["outcome"] for episode in evaluation.episodes}
+        for name, frames in evaluation.videos.items():
+            state = name.split()[-1]
+            tag = f"eval/{state}"
+            height, width, _ = frames[0].shape
+            image = Summary.Image(
+                height=height, width=width, colorspace=3, encoded_image_string=encode_gif(frames)
+            )
+            summary = Summary(value=[Summary.Value(tag=tag, image=image)])
+            logger.experiment._get_file_writer().add_summary(summary, trainer.global_step)
+            file = f"{state.replace('/', '-')}-{outcomes[state]}.mp4"
+            write_mp4(Path(logger.log_dir) / "videos" / f"step{trainer.global_step}" / file, frames)
+
+

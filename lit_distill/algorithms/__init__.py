@@ -1,0 +1,1 @@
+"""Algorithms: LightningModules that are equations and nothing else."""

@@ -1,0 +1,120 @@
+"""Saving a student and loading it again, from our small files and from Lightning's checkpoints alike.
+
+Both are dictionaries with `state_dict` (weights and normalisation, names beginning with `network.`) and
+`student` (what `student_record` returns). Only tensors and primitives are ever unpickled, and no name of a
+class is taken from a file.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lit_distill.errors import LitDistillError
+from lit_distill.networks.student import StudentNetwork
+
+PREFIX = "network."
+HOW_TO_MAKE = "`python -m lit_distill fit --config conf/bc.yaml` makes one"
+
+
+@dataclass(frozen=True)
+class SavedStudent:
+    """What a checkpoint holds about a student.
+
+    Attributes:
+        network: Rebuilt and filled with the saved weights, in evaluation mode.
+        task: The task it was trained on, None if unknown.
+        training: How it was trained (primitives only), None if unknown.
+    """
+
+    network: StudentNetwork
+    task: str | None
+    training: dict[str, Any] | None
+
+
+def student_record(
+    network: StudentNetwork, task: str | None = None, training: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The `student` entry of a checkpoint: everything but the weights, primitives only."""
+    return {"arguments": network.arguments, "task": task, "training": training}
+
+
+def save_student(
+    network: StudentNetwork,
+    path: str | Path,
+    task: str | None = None,
+    training: dict[str, Any] | None = None,
+) -> None:
+    """Write a small checkpoint (about 1.2 MB) that `load_student` reads; appears whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint = {
+        "state_dict": {PREFIX + name: tensor for name, tensor in network.state_dict().items()},
+        "student": student_record(network, task, training),
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(checkpoint, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_student(path: str | Path, map_location: str | torch.device = "cpu") -> StudentNetwork:
+    """The network in a checkpoint; errors as in `load_saved_student`."""
+    return load_saved_student(path, map_location).network
+
+
+def load_saved_student(path: str | Path, map_location: str | torch.device = "cpu") -> SavedStudent:
+    """Read a file written by `save_student` or by Lightning during `fit`.
+
+    From a run with weight averaging this gives the averaged weights, since those are its `state_dict`.
+
+    Raises:
+        LitDistillError: The file is missing, damaged, not a checkpoint, holds anything but tensors and
+            primitives, or no student.
+    """
+    checkpoint = _read(Path(path), map_location)
+    record, state = checkpoint.get("student"), checkpoint.get("state_dict")
+    if not isinstance(record, dict) or not isinstance(state, dict):
+        raise LitDistillError(f"{path}: holds no student (keys: {_names(checkpoint)}); {HOW_TO_MAKE}")
+    weights = {name.removeprefix(PREFIX): tensor for name, tensor in state.items() if name.startswith(PREFIX)}
+    try:
+        network = StudentNetwork(**record["arguments"])
+        network.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError, LitDistillError) as error:
+        raise LitDistillError(f"{path}: its student does not fit this version: {_one_line(error)}") from None
+    return SavedStudent(network.to(map_location).eval(), record.get("task"), record.get("training"))
+
+
+def _read(path: Path, map_location: str | torch.device) -> dict[str, Any]:
+    """The dictionary in a checkpoint file, unpickling tensors and primitives only."""
+    if not path.is_file():
+        raise LitDistillError(f"{path}: no such checkpoint; {HOW_TO_MAKE}")
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "GLOBAL" in str(error):
+            raise LitDistillError(
+                f"{path}: refused, it holds more than tensors and primitives and could run code when loaded"
+            ) from None
+        raise LitDistillError(f"{path}: not a checkpoint, or a damaged one; {HOW_TO_MAKE}") from None
+    except Exception:  # bytes of unknown origin: torch raises many types on them, all mean the same
+        raise LitDistillError(f"{path}: not a checkpoint, or a damaged one; {HOW_TO_MAKE}") from None
+    if not isinstance(checkpoint, dict):
+        raise LitDistillError(f"{path}: holds no student but a {type(checkpoint).__name__}; {HOW_TO_MAKE}")
+    return checkpoint
+
+
+def _names(checkpoint: dict[str, Any]) -> str:
+    return ", ".join(str(key) for key in list(checkpoint)[:8]) or "none"
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= 200 else text[:197] + "..."

@@ -1,0 +1,52 @@
+"""The student as something that acts: one observation in, one action chunk out."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from lit_distill.errors import LitDistillError
+from lit_distill.networks.student import StudentNetwork
+from lit_distill.schema import Observation
+
+
+class StudentPolicy:
+    """Acts with a student network, one observation at a time.
+
+    Args:
+        network: The student; moved to `device` and switched to evaluation mode, in place.
+        task_index: The task's fixed number in the task table.
+        device: Where the network computes.
+
+    Raises:
+        LitDistillError: The network knows fewer tasks than `task_index` asks for.
+    """
+
+    name = "student"
+
+    def __init__(self, network: StudentNetwork, task_index: int, device: str | torch.device = "cpu") -> None:
+        if not 0 <= task_index < network.num_tasks:
+            raise LitDistillError(
+                f"task_index: the student embeds tasks 0..{network.num_tasks - 1}, got {task_index}"
+            )
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+        self._task_index = torch.tensor([task_index], device=self.device)
+
+    @torch.inference_mode()
+    def act(self, observation: Observation) -> np.ndarray:
+        """Action chunk float32 [K, A], clipped to [-1, 1].
+
+        A value that is not finite is handed on as it is: the rollout ends such an episode as a failure.
+        """
+        chunk = self.network(
+            self._batch(observation.agentview),
+            self._batch(observation.wrist),
+            self._batch(observation.proprio),
+            self._task_index,
+        )  # [1, K, A]
+        return chunk[0].float().clamp(-1.0, 1.0).cpu().numpy()
+
+    def _batch(self, array: np.ndarray) -> torch.Tensor:
+        """[...] on the host -> [1, ...] on the device."""
+        return torch.from_numpy(np.ascontiguousarray(array))[None].to(self.device)

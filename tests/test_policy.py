@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import torch
+
+from lit_distill.errors import LitDistillError
+from lit_distill.networks.policy import StudentPolicy
+from lit_distill.networks.student import StudentNetwork
+from lit_distill.schema import ACTIONS, Observation
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return StudentNetwork(channels=[8, 8, 16], image_size=32, hidden=16)
+
+
+@pytest.fixture
+def observation():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    return Observation(
+        agentview=images[0, ::-1],  # a negative stride, as flipping a rendered image leaves it
+        wrist=images[1],
+        proprio=rng.normal(size=7).astype(np.float32),
+        gripper_qpos=np.zeros(2, np.float32),
+        eef_pos=np.zeros(3, np.float32),
+        eef_quat=np.zeros(4, np.float32),
+    )
+
+
+def test_a_chunk_is_the_networks_answer_for_this_task(network, observation):
+    chunk = StudentPolicy(network, task_index=3).act(observation)
+    ACTIONS.check("actions", chunk)
+    expected = network(
+        torch.tensor(observation.agentview.copy())[None],
+        torch.tensor(observation.wrist)[None],
+        torch.tensor(observation.proprio)[None],
+        torch.tensor([3]),
+    )
+    np.testing.assert_array_equal(chunk, expected[0].detach().clamp(-1, 1).numpy())
+    assert not np.array_equal(chunk, StudentPolicy(network, task_index=4).act(observation))
+
+
+def test_actions_are_clipped_only_when_acting(network, observation):
+    with torch.no_grad():
+        network.head[2].bias.fill_(5.0)
+        network.head[2].bias[0] = -5.0
+    chunk = StudentPolicy(network, task_index=0).act(observation)
+    assert chunk.max() == 1.0
+    assert chunk[0, 0] == -1.0
+
+
+def test_non_finite_actions_are_handed_on(network, observation):
+    with torch.no_grad():
+        network.head[2].bias[0] = float("nan")
+    chunk = StudentPolicy(network, task_index=0).act(observation)
+    assert np.isnan(chunk[0, 0])
+    assert np.isfinite(chunk[1:]).all()
+
+
+@pytest.mark.parametrize("index", [-1, 15])
+def test_an_unknown_task_is_refused(network, index):
+    with pytest.raises(LitDistillError, match=rf"tasks 0\.\.14, got {index}"):
+        StudentPolicy(network, task_index=index)
