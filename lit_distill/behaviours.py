@@ -119,6 +119,9 @@ class StudentBehaviour:
 # -- recipes: small, picklable descriptions from which a worker process builds its behaviour ------------
 
 
+EMBEDDED_TEACHER = "lit_distill.teachers.embedded.EmbeddedTeacher"
+
+
 @dataclass(frozen=True)
 class TeacherSpec:
     """Which teacher.
@@ -128,8 +131,19 @@ class TeacherSpec:
         init_args: its constructor's arguments.
     """
 
-    class_path: str = "lit_distill.teachers.embedded.EmbeddedTeacher"
+    class_path: str = EMBEDDED_TEACHER
     init_args: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, keys: dict[str, Any]) -> TeacherSpec:
+        """The recipe in a YAML file's `teacher:` entry.
+
+        Raises:
+            LitDistillError: a key that is neither `class_path` nor `init_args`.
+        """
+        if unknown := keys.keys() - {"class_path", "init_args"}:
+            raise LitDistillError(f"teacher.{unknown.pop()}: no such key; known: class_path, init_args")
+        return cls(keys.get("class_path") or EMBEDDED_TEACHER, keys.get("init_args") or {})
 
     def build(self) -> Teacher:
         """Import and construct the teacher.

@@ -15,9 +15,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lit_distill.behaviours import ActionNoise, TeacherActor, TeacherSpec
+from lit_distill.behaviours import EMBEDDED_TEACHER, ActionNoise, TeacherActor, TeacherSpec
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import wilson_interval
+from lit_distill.schema import CHUNK_LENGTH
 from lit_distill.shard_writer import ShardWriter
 from lit_distill.sim.simulator import ChunkSimulator, Simulator, fingerprint
 from lit_distill.sim.states import SPLITS
@@ -34,8 +35,10 @@ class CollectSettings:
 
     Attributes:
         episodes: how many, from the first states of the `teacher` split (the paper: 50).
-        teacher: which teacher (class_path, init_args).
+        teacher: which teacher: `class_path` and, if it takes any, `init_args`.
         noise: perturbs what is executed, never the label; off by default, as in the paper.
+        execute_steps: actions executed of each chunk before the teacher is asked again; 16 as in the paper, 4
+            gives four times as many labelled observations per episode.
         image_size: edge of the stored camera images, pixels.
         seed: seed of everything random in the episodes.
         episodes_per_shard: whole episodes in one tar.
@@ -43,8 +46,9 @@ class CollectSettings:
     """
 
     episodes: int = 50
-    teacher: TeacherSpec = field(default_factory=TeacherSpec)
+    teacher: dict[str, Any] = field(default_factory=lambda: {"class_path": EMBEDDED_TEACHER})
     noise: ActionNoise = field(default_factory=ActionNoise)
+    execute_steps: int = CHUNK_LENGTH
     image_size: int = 128
     seed: int = 0
     episodes_per_shard: int = 10
@@ -55,6 +59,17 @@ class CollectSettings:
             raise LitDistillError(
                 f"episodes: the {SPLIT!r} split has {SPLITS[SPLIT]} initial states, got {self.episodes}"
             )
+        if not 1 <= self.execute_steps <= CHUNK_LENGTH:
+            raise LitDistillError(f"execute_steps: must be in 1..{CHUNK_LENGTH}, got {self.execute_steps}")
+        self.teacher_spec()
+
+    def teacher_spec(self) -> TeacherSpec:
+        """The recipe of the teacher.
+
+        Raises:
+            LitDistillError: a key that is not `class_path` or `init_args`.
+        """
+        return TeacherSpec.of(self.teacher)
 
 
 def collect(task: str, root: str = "data", settings: CollectSettings | None = None) -> Path:
@@ -87,7 +102,7 @@ def collect_from(
     if not missing:
         print(f"{folder}: {settings.episodes} teacher episodes, all there: reused", flush=True)
         return folder
-    actor = TeacherActor(settings.teacher, settings.noise)
+    actor = TeacherActor(settings.teacher_spec(), settings.noise)
     jobs = [
         EpisodeJob(
             task,
@@ -98,6 +113,7 @@ def collect_from(
             seed=settings.seed + episode,
             actor=actor,
             image_size=settings.image_size,
+            execute_steps=settings.execute_steps,
             simulator=simulator,
         )
         for episode in missing
@@ -134,10 +150,10 @@ def collect_from(
 def _identity(settings: CollectSettings) -> dict[str, Any]:
     """Everything that the stored bytes depend on."""
     return {
-        "teacher": settings.teacher.build().identity,
-        "teacher_class": settings.teacher.class_path,
-        "teacher_args": settings.teacher.init_args,
+        "teacher": settings.teacher_spec().build().identity,
+        "teacher_spec": asdict(settings.teacher_spec()),
         "noise": asdict(settings.noise),
+        "execute_steps": settings.execute_steps,
         "seed": settings.seed,
         "split": SPLIT,
         "fingerprint": fingerprint(settings.image_size),

@@ -252,5 +252,5 @@ class ChunkBatch(TypedDict):
     proprio: torch.Tensor  # float32 [B, 7]
     task_index: torch.Tensor  # int64 [B], the task's number in the task table
     actions: torch.Tensor  # float32 [B, K, A], as commanded
-    mask: torch.Tensor  # bool [B, K]
+    mask: torch.Tensor  # bool [B, K], m of eq. (1): rows of the label within the episode, 0 on padding
     teacher_actions: torch.Tensor  # float32 [B, K, A]

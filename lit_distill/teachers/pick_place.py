@@ -37,6 +37,9 @@ ALIGN_YAW_RAD = 0.1
 GRASP_HEIGHT_TOLERANCE_M = 0.008
 FIRM_COMMAND = 0.7
 JOINT_7_LIMIT_RAD = 2.6
+MAX_GRASP_WIDTH_M = 0.072
+WIDTH_WORTH_A_RADIAN_M = 0.01
+"""How much thinner an axis must be to be worth a turn by a radian."""
 
 # Place.
 CARRY_CLEARANCE_M = 0.035
@@ -175,10 +178,10 @@ class PickPlace:
         return min(candidates, key=lambda candidate: candidate[0])[1]
 
     def _grasp_cost(self, grasp: Grasp) -> float:
-        cost = 0.2 * abs(self._yaw_error(grasp))
-        cost += 10.0 * max(0.0, grasp.width - (MAX_OPENING_M - 0.008)) / 0.01
-        cost += 10.0 * max(0.0, grasp.width - (MAX_OPENING_M - 0.025))
-        cost += 3.0 * sum(self._hand_would_hit(grasp, name) for name in self.others)
+        """Prefer the thinnest axis (the most play for an imprecise hand), a small turn, free space."""
+        cost = grasp.width / WIDTH_WORTH_A_RADIAN_M + abs(self._yaw_error(grasp))
+        cost += 100.0 * max(0.0, grasp.width - MAX_GRASP_WIDTH_M) / WIDTH_WORTH_A_RADIAN_M
+        cost += 5.0 * sum(self._hand_would_hit(grasp, name) for name in self.others)
         return cost
 
     def _hand_would_hit(self, grasp: Grasp, name: str) -> bool:
@@ -202,14 +205,15 @@ class PickPlace:
         closes = self.scene.eef_rotation[:, 0]
         error = np.arctan2(grasp.axis[1], grasp.axis[0]) - np.arctan2(closes[1], closes[0])
         error = (error + np.pi / 2) % np.pi - np.pi / 2
-        # The hand points down: turning by +yaw about world z turns joint 7 by -yaw.
+        # The hand points down: turning by +yaw about world z turns joint 7 by -yaw. Of two equal turns take
+        # the one that leaves joint 7 nearer its middle, so that the same scene always gets the same answer.
         joint_7 = self.scene.joints[6]
         allowed = [
             turn
             for turn in (error, error - np.pi, error + np.pi)
             if abs(joint_7 - turn) < JOINT_7_LIMIT_RAD
         ]
-        return float(min(allowed or [error], key=abs))
+        return float(min(allowed or [error], key=lambda turn: abs(turn) + 0.5 * abs(joint_7 - turn)))
 
     def _travel_height(self) -> float:
         tops = [self.scene.extent(name).top for name in [*self.others, self.target]]
