@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lit_distill.atomic import atomic_file
 from lit_distill.errors import LitDistillError
 from lit_distill.sim.environment import PLACEMENT_TRIES, make_environment, numpy_seed
-from lit_distill.tasks import STATES_FOLDER, Task
+from lit_distill.tasks import STATES_FOLDER, Task, get_task
 
 SPLITS: dict[str, int] = {"teacher": 50, "student": 100, "eval": 50, "dev": 20}
 """Split -> number of states. The paper draws 50 + 100 + 10; its ten are the first of our `eval`. What is
@@ -71,17 +73,29 @@ def draw_initial_state(env: Any, task: Task, split: str, index: int) -> InitialS
     raise LitDistillError(f"{task.bddl}: no free place for the objects of state {split}/{index}")
 
 
-def draw_initial_states(task: Task) -> None:
-    """Draw every split of a task and write `states/<task>.npz` (the committed files; no pickle)."""
-    env = make_environment(task.bddl, image_size=64, joint_noise=True)
+def draw_states(task: str) -> Path:
+    """Draw the initial states of every split of one task with LIBERO's own placement samplers.
+
+    This made the committed files: the same task always gives the same states.
+
+    Args:
+        task: name in the task table.
+
+    Returns:
+        The file written, `lit_distill/tasks/states/<task>.npz` (plain arrays, no pickle).
+    """
+    known = get_task(task)
+    env = make_environment(known.bddl, image_size=64, joint_noise=True)
     arrays = {}
     for split, count in SPLITS.items():
-        states = [draw_initial_state(env, task, split, index) for index in range(count)]
+        states = [draw_initial_state(env, known, split, index) for index in range(count)]
         arrays[f"{split}_state"] = np.stack([state.state for state in states])
         arrays[f"{split}_fixtures"] = np.stack([state.fixtures for state in states])
-    STATES_FOLDER.mkdir(exist_ok=True)
-    np.savez_compressed(STATES_FOLDER / f"{task.name}.npz", **arrays)
     env.close()
+    path = STATES_FOLDER / f"{known.name}.npz"
+    with atomic_file(path) as stream:
+        np.savez_compressed(stream, **arrays)
+    return path
 
 
 def load_initial_state(task: Task, split: str, index: int) -> InitialState:
