@@ -14,10 +14,10 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from lit_distill.behaviours import StudentActor
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Evaluation, Protocol, ResultName, evaluate, write_result
-from lit_distill.networks.checkpoint import save_student
+from lit_distill.networks.checkpoint import checkpoint_sha256, save_student
 from lit_distill.networks.student import StudentNetwork
 from lit_distill.schema import OUTCOMES
-from lit_distill.videos import encode_gif, write_mp4
+from lit_distill.videos import encode_gif, save_episode
 
 
 class LiberoEvaluation(Callback):
@@ -26,7 +26,7 @@ class LiberoEvaluation(Callback):
     In `test` it runs `protocol` and writes the results file. In `fit` it runs every `every_n_epochs`
     validations on the `dev` states. Logs `eval/success_rate`, `eval/ci95_low`, `eval/ci95_high`,
     `eval/steps_mean`, `eval/<outcome>` (counts), `latency/p50_ms`, `p95`, `p99`; videos of the first
-    episodes go to TensorBoard (images tab) and, as mp4, to the run's folder.
+    episodes go to TensorBoard (images tab) and, as mp4 with a filmstrip, to the run's folder.
 
     Args:
         protocol: States, steps, workers of the evaluation in `test`.
@@ -104,6 +104,7 @@ class LiberoEvaluation(Callback):
             "training": self._training,
             "network": network.arguments,
             "parameters": network.parameter_count,
+            "checkpoint": checkpoint_sha256(trainer.ckpt_path) if trainer.ckpt_path else None,
             "data": getattr(trainer, "datamodule").describe(),  # noqa: B009 (absent from Trainer's type)
         }
         name = ResultName(self.study, self._task(trainer), self.method, self.results)
@@ -171,7 +172,7 @@ class LiberoEvaluation(Callback):
             )
             summary = Summary(value=[Summary.Value(tag=tag, image=image)])
             logger.experiment._get_file_writer().add_summary(summary, trainer.global_step)
-            file = f"{state.replace('/', '-')}-{outcomes[state]}.mp4"
-            write_mp4(Path(logger.log_dir) / "videos" / f"step{trainer.global_step}" / file, frames)
+            folder = Path(logger.log_dir) / "videos" / f"step{trainer.global_step}"
+            save_episode(folder, state, outcomes[state], frames)
 
 

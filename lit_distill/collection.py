@@ -100,6 +100,7 @@ def collect_from(
     writer = ShardWriter(folder, task, SOURCE, identity, settings.episodes_per_shard)
     missing = writer.missing(settings.episodes)
     if not missing:
+        writer.finish(settings.episodes)  # a kill may have come between the last episode and this
         print(f"{folder}: {settings.episodes} teacher episodes, all there: reused", flush=True)
         return folder
     actor = TeacherActor(settings.teacher_spec(), settings.noise)

@@ -43,3 +43,20 @@ def filmstrip(frames: Sequence[np.ndarray], count: int = 8) -> np.ndarray:
     chosen = [frames[index] for index in np.linspace(0, len(frames) - 1, count).round().astype(int)]
     halves = [np.split(frame, 2, axis=1) for frame in chosen]
     return np.concatenate([np.concatenate(views, axis=0) for views in halves], axis=1)
+
+
+def save_episode(folder: Path, state: str, outcome: str, frames: Sequence[np.ndarray]) -> Path:
+    """Write an episode's video and filmstrip, `<state>-<outcome>.mp4` and `.png`, and return the video's path.
+
+    Args:
+        folder: where to; what an earlier run left there of the same state goes.
+        state: name of the initial state, `split/index`.
+        outcome: how the episode ended.
+        frames: uint8 [H, 2 W, 3], even H and W.
+    """
+    stem = state.replace("/", "-")
+    for earlier in folder.glob(f"{stem}-*"):
+        earlier.unlink()
+    video = write_mp4(folder / f"{stem}-{outcome}.mp4", frames)
+    Image.fromarray(filmstrip(frames)).save(video.with_suffix(".png"))
+    return video

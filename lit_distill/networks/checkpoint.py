@@ -7,6 +7,7 @@ class is taken from a file.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 from dataclasses import dataclass
@@ -63,6 +64,12 @@ def save_student(
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def checkpoint_sha256(path: str | Path) -> str:
+    """Hash of a checkpoint's bytes: what a results file says of the student that it measured."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def load_student(path: str | Path, map_location: str | torch.device = "cpu") -> StudentNetwork:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from lit_distill.tasks import STATES_FOLDER, Task, get_task
 SPLITS: dict[str, int] = {"teacher": 50, "student": 100, "eval": 50, "dev": 20}
 """Split -> number of states. The paper draws 50 + 100 + 10; its ten are the first of our `eval`. What is
 tuned or looked at is tuned on `dev`, `eval` is for reporting."""
+
+DAMAGE = (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged npz file may raise."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def draw_states(task: str) -> Path:
     env.close()
     path = STATES_FOLDER / f"{known.name}.npz"
     with atomic_file(path) as stream:
-        np.savez_compressed(stream, **arrays)
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # the stub takes a bool too
     return path
 
 
@@ -118,6 +122,8 @@ def load_initial_state(task: Task, split: str, index: int) -> InitialState:
         raise LitDistillError(
             f"{path}: no initial states; `python -m lit_distill draw_states --task {task.name}` draws them"
         ) from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise LitDistillError(f"{path}: damaged initial states ({error}); draw or check them out again") from None
+    except DAMAGE as error:
+        raise LitDistillError(
+            f"{path}: damaged initial states ({error}); draw or check them out again"
+        ) from None
     return InitialState(f"{split}/{index}", state, fixtures)
