@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse._loaders_dumpers import set_omegaconf_loader
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -37,6 +38,9 @@ def _precision() -> str:
 
 
 OmegaConf.register_resolver("precision", _precision, replace=True)
+# jsonargparse 4.53 does this only when it reads a first value, and fails with a KeyError if it meets a
+# parameter whose default is a dict before that.
+set_omegaconf_loader(PARSER_MODE)
 # A file's `${data.init_args.task}` counts from that file's top, although its keys end up under `fit.`.
 set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
 

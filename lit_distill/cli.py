@@ -35,7 +35,12 @@ VERBS: dict[str, Verb] = {
     "pipeline": Verb("lit_distill.study.pipeline:run", "teacher, shards, training and evaluation in one go"),
     "collect": Verb("lit_distill.collection:collect", "let the teacher act in the simulator, write shards"),
     "verify": Verb("lit_distill.shards:verify", "check a folder of shards against its manifest"),
-    "draw_states": Verb("lit_distill.sim.states:draw_states", "draw a task's initial states (they are committed)"),
+    "draw_states": Verb(
+        "lit_distill.sim.states:draw_states", "draw a task's initial states (they are committed)"
+    ),
+    "evaluate": Verb(
+        "lit_distill.study.evaluate:evaluate_teacher", "measure the teacher as a student is measured"
+    ),
     "report": Verb("lit_distill.study.report:report", "make the tables and figures from the results"),
     "doctor": Verb("lit_distill.doctor:doctor", "what works on this machine, what is missing, the remedy"),
 }

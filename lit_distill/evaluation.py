@@ -7,15 +7,17 @@ and marked, and never published.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.stats import binomtest
 from tqdm import tqdm
 
@@ -120,6 +122,17 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+@contextlib.contextmanager
+def _torch_threads_kept() -> Iterator[None]:
+    """A student in this process sets torch's threads for itself; whoever trains goes on with its own."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_torch_threads_kept()
 def evaluate(
     task: str, actor: Actor, protocol: Protocol, label: str, **job_options: Any
 ) -> Evaluation:

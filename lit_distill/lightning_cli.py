@@ -108,6 +108,11 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # A test run has a log folder of its own, and takes nothing but the weights from the training run.
     warnings.filterwarnings("ignore", message="The dirpath has changed from")
+    # A folder of checkpoints is one task's and is written again when it is trained again.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    # What we log is logged once per epoch, however few batches that has.
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
     # Lightning's own use of torch.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(

@@ -85,8 +85,9 @@ def rollout(
         started = time.perf_counter()
         decision = behaviour.decide(observation, simulator, random)
         decision_ms.append(1e3 * (time.perf_counter() - started))
-        commanded = np.clip(np.asarray(decision.actions, dtype=np.float32), -1.0, 1.0)
-        clipped += int(np.sum(np.abs(decision.actions) > 1.0))
+        wanted = np.asarray(decision.actions, dtype=np.float32)
+        commanded = np.where(np.isfinite(wanted), np.clip(wanted, -1.0, 1.0), np.nan)  # ±inf is no bound
+        clipped += int(np.sum(np.abs(wanted) > 1.0))
         result = simulator.step_chunk(commanded[:execute_steps], recorder.on_step)
         steps += result.executed
         outcome = result.outcome

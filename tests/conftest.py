@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, ChunkTransition, Observation, Outcome
+from lit_distill.sim.simulator import Simulator
+from lit_distill.tasks import get_task
 
 MakeEpisode = Callable[..., list[ChunkTransition]]
 
@@ -72,3 +74,11 @@ def _make_episode(
 def make_episode() -> MakeEpisode:
     """`make_episode(task, source, episode, chunks=3, outcome="success", image_size=16, labelled=True)`."""
     return _make_episode
+
+
+@pytest.fixture(scope="session")
+def simulator() -> Iterator[Simulator]:
+    """LIBERO with 64 px images, built once: a reset makes it as good as new, which test_simulator.py shows."""
+    made = Simulator(get_task("custom_libero_object_ketchup"), image_size=64)
+    yield made
+    made.close()

@@ -87,7 +87,7 @@ class Simulator:
         self.task = task
         self.image_size = image_size
         self._env = make_environment(task.bddl, image_size)
-        self._close = weakref.finalize(self, self._env.close)
+        self._close = weakref.finalize(self, _close, self._env)
         # Registered after the GL library's own exit handler, hence run before it.
         atexit.register(self._close)
 
@@ -213,6 +213,7 @@ class Simulator:
     def render(self, view: str) -> np.ndarray:
         """Render `agentview` or `wrist` upright: uint8 [image_size, image_size, 3]."""
         self.refresh()
+        _gl_context(self._env).make_current()  # another simulator of this process may have been here
         self._env._post_process()  # lights the stove's flame, shows what a state change shows
         image = self._env.sim.render(
             camera_name=CAMERAS[view], width=self.image_size, height=self.image_size
@@ -272,6 +273,17 @@ class Simulator:
     def env(self) -> Any:
         """LIBERO's problem environment, for `sim.scene` only."""
         return self._env
+
+
+def _gl_context(env: Any) -> Any:
+    """robosuite's GL context of an environment; it makes it current only when it is created."""
+    return env.sim._render_context_offscreen.gl_ctx
+
+
+def _close(env: Any) -> None:
+    """Free an environment's GL objects: in its own context, or they would be those of another simulator."""
+    _gl_context(env).make_current()
+    env.close()
 
 
 def rotation_vector(rotation: np.ndarray) -> np.ndarray:

@@ -7,13 +7,17 @@ actions and the potential of the state that it reaches, and restores the simulat
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import CHUNK_LENGTH, Observation, TeacherChunk
-from lit_distill.sim.scene import Scene
 from lit_distill.sim.simulator import ChunkSimulator, Simulator
-from lit_distill.teachers.pick_place import PickPlace
+
+if TYPE_CHECKING:  # MuJoCo is imported once there is a simulator, which has then chosen the GL backend
+    from lit_distill.sim.scene import Scene
+    from lit_distill.teachers.pick_place import PickPlace
 
 VERSION = "1"
 
@@ -52,6 +56,8 @@ class EmbeddedTeacher:
         return TeacherChunk(np.clip(actions, -1.0, 1.0), value)
 
     def _controller(self, simulator: Simulator) -> PickPlace:
+        from lit_distill.sim.scene import Scene
+
         if self._plan is None or self._plan[0] is not simulator:
             self._plan = (simulator, plan(Scene(simulator)))
         return self._plan[1]
@@ -63,6 +69,8 @@ def plan(scene: Scene) -> PickPlace:
     Raises:
         LitDistillError: a predicate or number of goals that this teacher cannot plan.
     """
+    from lit_distill.teachers.pick_place import PickPlace
+
     task = scene.simulator.task
     if len(scene.goal) != 1 or scene.goal[0][0] != "in":
         raise LitDistillError(

@@ -20,6 +20,8 @@ POSITION_GAIN, ROTATION_GAIN = 1.6, 1.2
 MAX_OPENING_M = 0.08
 SPEED_M = 0.0145
 """Distance that the saturated position command covers in one control step."""
+SLOW_WITHIN_M, SLOWEST = 0.12, 0.3
+"""Closer to where it is going than this, the hand moves slower, down to this share of its top speed."""
 
 # The hand, measured from the grip site along the approach direction and across it.
 FINGERTIP_M = 0.013
@@ -270,18 +272,22 @@ class PickPlace:
     # -- motion ------------------------------------------------------------------------------------
 
     def _servo(self, offset: np.ndarray, yaw: float, gripper: float) -> np.ndarray:
-        """Move by `offset` (m) and turn by `yaw` (rad), keeping the hand pointing down."""
+        """Move by `offset` (m) and turn by `yaw` (rad), keeping the hand pointing down.
+
+        It slows down on arrival, which gives whoever imitates it more looks where precision counts.
+        """
         rotation = self.scene.eef_rotation
         upright = np.cross(rotation[:, 2], np.array([0.0, 0.0, -1.0]))
-        return _action(offset, upright + np.array([0.0, 0.0, yaw]), gripper)
+        speed = float(np.clip(np.linalg.norm(offset) / SLOW_WITHIN_M, SLOWEST, 1.0))
+        return _action(offset, upright + np.array([0.0, 0.0, yaw]), gripper, speed)
 
 
-def _action(offset: np.ndarray, turn: np.ndarray, gripper: float) -> np.ndarray:
+def _action(offset: np.ndarray, turn: np.ndarray, gripper: float, speed: float = 1.0) -> np.ndarray:
     """Action [7] for a displacement (m) and an axis-angle turn (rad), each scaled down as a vector."""
     action = np.empty(ACTION_DIM)
     action[:3] = offset * (POSITION_GAIN / POSITION_SCALE_M)
     action[3:6] = turn * (ROTATION_GAIN / ROTATION_SCALE_RAD)
-    for part in (slice(0, 3), slice(3, 6)):
-        action[part] /= max(1.0, float(np.linalg.norm(action[part])))
+    for part, largest in ((slice(0, 3), speed), (slice(3, 6), 1.0)):
+        action[part] /= max(1.0, float(np.linalg.norm(action[part])) / largest)
     action[6] = gripper
     return action
