@@ -73,10 +73,17 @@ class LiberoEvaluation(Callback):
         self._training = record.get("training") or {}
         trained, wanted = record.get("task"), self._task(trainer)
         if trained is not None and trained != wanted:
-            raise LitDistillError(f"--ckpt_path: its student was trained on {trained}, but data.task is {wanted}")
+            raise LitDistillError(
+                f"--ckpt_path: its student was trained on {trained}, but data.task is {wanted}"
+            )
 
     def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Keep the weights that are validated (the averaged ones, where there is an average)."""
         if batch_idx == 0 and self._due(trainer):
@@ -88,7 +95,12 @@ class LiberoEvaluation(Callback):
             self._evaluate(trainer, pl_module, self.dev_protocol)
 
     def on_test_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Keep the weights that are tested."""
         if batch_idx == 0 and dataloader_idx == 0:
@@ -174,5 +186,3 @@ class LiberoEvaluation(Callback):
             logger.experiment._get_file_writer().add_summary(summary, trainer.global_step)
             folder = Path(logger.log_dir) / "videos" / f"step{trainer.global_step}"
             save_episode(folder, state, outcomes[state], frames)
-
-

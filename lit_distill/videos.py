@@ -46,7 +46,7 @@ def filmstrip(frames: Sequence[np.ndarray], count: int = 8) -> np.ndarray:
 
 
 def save_episode(folder: Path, state: str, outcome: str, frames: Sequence[np.ndarray]) -> Path:
-    """Write an episode's video and filmstrip, `<state>-<outcome>.mp4` and `.png`, and return the video's path.
+    """Write an episode's video and filmstrip, `<state>-<outcome>.mp4` and `.png`; return the video's path.
 
     Args:
         folder: where to; what an earlier run left there of the same state goes.

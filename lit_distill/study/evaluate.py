@@ -1,0 +1,88 @@
+"""The verb `evaluate`: the teacher, measured as a student is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lit_distill.behaviours import EMBEDDED_TEACHER, ActionNoise, TeacherActor, TeacherSpec
+from lit_distill.errors import LitDistillError
+from lit_distill.evaluation import Protocol, ResultName, evaluate, write_result
+from lit_distill.sim.simulator import ChunkSimulator, Simulator
+from lit_distill.study.stored import stored_result
+from lit_distill.tasks import TASKS, Task, get_task
+from lit_distill.videos import save_episode
+
+ALL = "all"
+
+
+def evaluate_teacher(
+    task: list[str] | str,
+    protocol: Protocol | None = None,
+    teacher: dict[str, Any] = {"class_path": EMBEDDED_TEACHER},  # noqa: B006 (never changed)
+    noise: ActionNoise | None = None,
+    study: str = "runs",
+    method: str = "teacher",
+    results: str = "experiments/results",
+    videos: str = "runs/teacher",
+) -> None:
+    """Measure the teacher in LIBERO, by the code that measures the students, and write the results files.
+
+    A result that is there already, from the same teacher and protocol, is reused.
+
+    Args:
+        task: a task's name, a list of names, or `all`.
+        protocol: which initial states, how many, how many actions of a chunk are executed, ...
+        teacher: which teacher: `class_path` and, if it takes any, `init_args`.
+        noise: perturbs what the teacher commands; off by default.
+        study: folder of the results files.
+        method: what the result is called.
+        results: root of the results files.
+        videos: folder for mp4s and filmstrips of the first `protocol.videos` episodes, one folder per task.
+
+    Raises:
+        LitDistillError: unknown task or teacher, or episodes that no worker could finish.
+    """
+    actor = TeacherActor(TeacherSpec.of(teacher), noise or ActionNoise())
+    names = list(TASKS) if task == ALL else [task] if isinstance(task, str) else task
+    for name in [get_task(name).name for name in names]:
+        result = ResultName(study, name, method, results)
+        evaluate_from(Simulator, result, actor, protocol or Protocol(), Path(videos))
+
+
+def evaluate_from(
+    simulator: Callable[[Task, int], ChunkSimulator],
+    name: ResultName,
+    actor: TeacherActor,
+    protocol: Protocol,
+    videos: Path,
+) -> None:
+    """Evaluate one task, in any simulator class (picklable)."""
+    config = teacher_config(actor)
+    if stored := stored_result(name, protocol, config):
+        print(f"{stored} is there: reused", flush=True)
+        return
+    label = f"{name.task}: {name.method} on {protocol.split}"
+    evaluation = evaluate(name.task, actor, protocol, label, simulator=simulator)
+    path = write_result(name, protocol, evaluation, config=config, noise=_noise(actor))
+    outcomes = {episode["state"]: episode["outcome"] for episode in evaluation.episodes}
+    for job, frames in evaluation.videos.items():
+        state = job.split()[-1]
+        save_episode(videos / name.task, state, outcomes[state], frames)
+    print(f"{name.task} {name.method}: success {evaluation.describe()}; {path}", flush=True)
+    if errors := evaluation.counts["error"]:
+        raise LitDistillError(
+            f"{path}: {errors} episodes ended in an error (see the log above); run it again"
+        )
+
+
+def teacher_config(actor: TeacherActor) -> dict[str, Any]:
+    """What a teacher's result depends on beside the protocol."""
+    identity = actor.teacher.build().identity
+    return {"teacher": {"identity": identity, **asdict(actor.teacher)}, "noise": _noise(actor)}
+
+
+def _noise(actor: TeacherActor) -> dict[str, Any] | None:
+    return asdict(actor.noise) if actor.noise.probability else None

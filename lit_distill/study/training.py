@@ -1,0 +1,176 @@
+"""What a training depends on, and the note beside its checkpoint that says whether it is there.
+
+`fit` itself writes `best.ckpt` and `last.ckpt`. The pipeline adds `fit.json` before it starts and completes
+it afterwards, so that the next run knows whether to reuse, to resume or to train anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lit_distill.arguments import check_config_file
+from lit_distill.atomic import atomic_file
+from lit_distill.errors import LitDistillError
+from lit_distill.evaluation import Protocol
+from lit_distill.lightning_cli import DEFAULTS
+from lit_distill.manifest import Manifest
+from lit_distill.networks.checkpoint import checkpoint_sha256
+
+NOTE_NAME = "fit.json"
+PACKAGES = ("lit_distill", "lightning", "torch")
+ELSEWHERE = ("root", "collect", "num_workers", "ram_limit_mb")
+"""Options of the data module that change where and how data are read, not what is trained."""
+WATCHERS = ("LiberoEvaluation", "HardwareMonitor", "LearningRateMonitor", "TrainingProgress")
+"""Callbacks that change nothing in the trained weights."""
+
+
+class FitConfig:
+    """A YAML file for `fit`, as it is for one task.
+
+    Attributes:
+        checkpoints: folder of best.ckpt and last.ckpt.
+        logs: folder of the TensorBoard files, one `version_N` in it for each start.
+        protocol: of its LiberoEvaluation.
+
+    Raises:
+        LitDistillError: not a configuration that the pipeline can use.
+    """
+
+    def __init__(self, path: str, task: str, options: dict[str, Any]) -> None:
+        check_config_file(path)
+        config = OmegaConf.merge(OmegaConf.load(DEFAULTS), OmegaConf.load(path))
+        assert isinstance(config, DictConfig)
+        for key, value in {**options, "data.init_args.task": task}.items():
+            OmegaConf.update(config, key, value)
+        try:
+            content: Any = OmegaConf.to_container(config, resolve=True)
+        except OmegaConfBaseException as error:
+            raise LitDistillError(f"{path}: {str(error).splitlines()[0]}") from None
+        self._content: dict[str, Any] = content
+        trainer = content["trainer"]
+        callbacks = trainer.get("callbacks") or []
+        self._path = path
+        self.checkpoints = Path(self._option(callbacks, "ModelCheckpoint", "dirpath"))
+        if not callbacks[-1]["class_path"].endswith(".LiberoEvaluation"):
+            raise LitDistillError(
+                f"{path}: trainer.callbacks: LiberoEvaluation must be the last one, so that "
+                "--trainer.callbacks.protocol... reaches it"
+            )
+        self.protocol = asdict(Protocol()) | callbacks[-1].get("init_args", {}).get("protocol", {})
+        logger = trainer["logger"]["init_args"]
+        self.logs = Path(logger["save_dir"]) / logger["name"]
+
+    def _option(self, callbacks: list[dict[str, Any]], name: str, option: str) -> Any:
+        for callback in callbacks:
+            value = callback.get("init_args", {}).get(option)
+            if callback["class_path"].endswith(f".{name}") and value is not None:
+                return value
+        raise LitDistillError(f"{self._path}: trainer.callbacks needs a {name} with a {option}")
+
+    def settings(self) -> dict[str, Any]:
+        """Everything in the file that the trained weights depend on."""
+        trainer, data = dict(self._content["trainer"]), dict(self._content["data"])
+        del trainer["logger"]
+        trainer["callbacks"] = [
+            callback
+            for callback in trainer["callbacks"]
+            if callback["class_path"].rpartition(".")[2] not in WATCHERS
+        ]
+        data["init_args"] = {key: value for key, value in data["init_args"].items() if key not in ELSEWHERE}
+        return {**self._content, "trainer": trainer, "data": data}
+
+    def shards_sha256(self, root: str, task: str) -> str:
+        """Hash of the hashes of the shards that it trains on."""
+        manifest = Manifest.load(Path(root) / task)
+        digest = hashlib.sha256()
+        for source in self._content["data"]["init_args"].get("sources", ["teacher"]):
+            for shard in manifest.sources[source].shards if source in manifest.sources else []:
+                digest.update(shard.sha256.encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of the pipeline: its folder and all that it depends on."""
+
+    folder: Path
+    depends_on: dict[str, Any]
+
+    @classmethod
+    def of(cls, config: FitConfig, root: str, task: str) -> Training:
+        """The training that `config` describes, on the data as they are now."""
+        versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+        depends_on = {
+            "settings": config.settings(),
+            "shards": config.shards_sha256(root, task),
+            "versions": versions,
+        }
+        return cls(config.checkpoints, json.loads(json.dumps(depends_on)))
+
+    @property
+    def best(self) -> Path:
+        """The chosen checkpoint."""
+        return self.folder / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """The latest checkpoint, to resume from."""
+        return self.folder / "last.ckpt"
+
+    def is_done(self) -> bool:
+        """Whether best.ckpt is what this training gave."""
+        done = self._note().get("best_sha256")
+        return self._is_mine() and self.best.is_file() and done == checkpoint_sha256(self.best)
+
+    def can_resume(self) -> bool:
+        """Whether this training was begun, and not finished, and left a whole last.ckpt."""
+        return self._is_mine() and "best_sha256" not in self._note() and zipfile.is_zipfile(self.last)
+
+    def begin(self) -> None:
+        """Note that this training begins; what another one left in the folder goes, unless it is resumed."""
+        if self.can_resume():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._note_path.unlink(missing_ok=True)
+        for checkpoint in (self.best, self.last):
+            checkpoint.unlink(missing_ok=True)
+        self._write({"depends_on": self.depends_on})
+
+    def finish(self) -> None:
+        """Note that it is done.
+
+        Raises:
+            LitDistillError: there is no best.ckpt.
+        """
+        if not self.best.is_file():
+            raise LitDistillError(
+                f"{self.best}: fit ended without it; its ModelCheckpoint needs `filename: best` and a monitor"
+            )
+        self._write({"depends_on": self.depends_on, "best_sha256": checkpoint_sha256(self.best)})
+
+    @property
+    def _note_path(self) -> Path:
+        return self.folder / NOTE_NAME
+
+    def _is_mine(self) -> bool:
+        return self._note().get("depends_on") == self.depends_on
+
+    def _note(self) -> dict[str, Any]:
+        try:
+            note = json.loads(self._note_path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return note if isinstance(note, dict) else {}
+
+    def _write(self, note: dict[str, Any]) -> None:
+        with atomic_file(self._note_path) as stream:
+            stream.write((json.dumps(note, indent=1, sort_keys=True) + "\n").encode())

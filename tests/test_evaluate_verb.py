@@ -1,0 +1,121 @@
+"""The verb `evaluate`: the teacher, on the toy world."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from lit_distill.cli import main
+from lit_distill.evaluation import Evaluation
+from lit_distill.sim.fake import FakeSimulator
+from lit_distill.tasks import TASKS
+
+TASK = "custom_libero_object_ketchup"
+RESULT = Path(f"experiments/results/runs/{TASK}-teacher-teacher4.json")
+
+
+@pytest.fixture(autouse=True)
+def toy_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lit_distill.study.evaluate.Simulator", FakeSimulator)
+
+
+def evaluate(*options: str, task: str = TASK, episodes: int = 4) -> int:
+    teacher = ["--teacher", '{"class_path": "lit_distill.sim.fake.FakeTeacher"}']
+    protocol = ["--protocol.split", "teacher", "--protocol.episodes", str(episodes)]
+    small = ["--protocol.image_size", "32", "--protocol.workers", "0"]
+    return main(["evaluate", "--task", task, *teacher, *protocol, *small, *options])
+
+
+def test_the_teacher_gets_a_results_file_as_a_student_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate() == 0
+    result = json.loads(RESULT.read_text())
+    assert (result["method"], result["split"], result["n"], result["success"]) == ("teacher", "teacher", 4, 4)
+    assert result["config"]["teacher"]["identity"] == "fake/1"
+    assert result["noise"] is None
+    assert result["train_seed"] is None
+    assert set(result["latency_ms"]) == {"p50", "p95", "p99"}
+    assert [episode["state"] for episode in result["episodes"]] == [f"teacher/{index}" for index in range(4)]
+    assert f"{TASK} teacher: success 4/4 = 1.00 [0.51, 1.00]; {RESULT}\n" in capsys.readouterr().out
+
+
+def test_a_result_is_reused_only_for_the_same_teacher_noise_and_protocol(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def measured(*options: str) -> bool:
+        capsys.readouterr()
+        assert evaluate(*options) == 0
+        said = capsys.readouterr().out
+        assert (f"{RESULT} is there: reused" in said) != (f"{TASK} teacher: success" in said)
+        return "reused" not in said
+
+    assert measured()
+    assert not measured()
+    assert not measured("--protocol.workers", "0", "--videos", "elsewhere")
+    noise = ("--noise.probability", "0.5")
+    assert measured(*noise)
+    assert json.loads(RESULT.read_text())["noise"] == {"probability": 0.5, "position": 0.3, "rotation": 0.1}
+    assert not measured(*noise)
+    assert measured(*noise, "--protocol.seed", "9")
+    for change in ({"complete": False}, {"fingerprint": {"mujoco": "another"}}):
+        RESULT.write_text(json.dumps(json.loads(RESULT.read_text()) | change))
+        assert measured(*noise, "--protocol.seed", "9")
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [("all", list(TASKS)), (f"[{TASK}, custom_libero_object_milk]", [TASK, "custom_libero_object_milk"])],
+)
+def test_it_runs_over_all_tasks_or_a_list(task: str, expected: list[str]) -> None:
+    assert evaluate(task=task, episodes=1) == 0
+    files = {path.name for path in Path("experiments/results/runs").iterdir()}
+    assert files == {f"{name}-teacher-teacher1.json" for name in expected}
+
+
+def test_an_unknown_task_in_a_list_is_named_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(task=f"[{TASK}, custom_libero_object_mlk]") == 2
+    assert "did you mean 'custom_libero_object_milk'?" in capsys.readouterr().err
+    assert not RESULT.exists()
+
+
+def test_it_is_parsed_in_a_process_that_has_parsed_nothing_before() -> None:
+    command = [sys.executable, "-m", "lit_distill", "evaluate", "--task", "custom_libero_object_mlk"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert "did you mean 'custom_libero_object_milk'?" in result.stderr
+
+
+def test_videos_and_filmstrips_of_the_first_episodes() -> None:
+    assert evaluate("--protocol.videos", "2", "--videos", "films") == 0
+    folder = Path("films") / TASK
+    names = [
+        "teacher-0-success.mp4",
+        "teacher-0-success.png",
+        "teacher-1-success.mp4",
+        "teacher-1-success.png",
+    ]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    with Image.open(folder / names[1]) as strip:
+        assert strip.size == (8 * 32, 2 * 32)
+    (folder / "teacher-0-timeout.mp4").write_bytes(b"of an earlier run")
+    RESULT.unlink()
+    assert evaluate("--protocol.videos", "2", "--videos", "films") == 0
+    assert sorted(path.name for path in folder.iterdir()) == names
+
+
+def test_episodes_left_in_error_end_with_one_line_and_an_incomplete_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*arguments: Any, **options: Any) -> Evaluation:
+        episodes = [{"state": f"teacher/{index}", "outcome": "error", "steps": 0} for index in range(4)]
+        return Evaluation(episodes, {}, {})
+
+    monkeypatch.setattr("lit_distill.study.evaluate.evaluate", broken)
+    assert evaluate() == 2
+    assert capsys.readouterr().err.startswith(f"error: {RESULT}: 4 episodes ended in an error")
+    assert json.loads(RESULT.read_text())["complete"] is False

@@ -1,0 +1,298 @@
+"""The pipeline: stages, what is reused, what is done again, how it fails, what it shows."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from lit_distill.cli import main
+from lit_distill.collection import CollectSettings
+from lit_distill.errors import LitDistillError
+from lit_distill.evaluation import Protocol, evaluate
+from lit_distill.sim.fake import FakeSimulator
+from lit_distill.study import pipeline
+from lit_distill.study.pipeline import Study, changed, run_with
+from lit_distill.study.summary import duration
+
+TASK = "custom_libero_object_ketchup"
+OTHER = "custom_libero_object_milk"
+REPOSITORY = Path(__file__).parents[1]
+
+# a network and a schedule that are trained in a second
+TINY = {
+    "model": {
+        "class_path": "lit_distill.algorithms.bc.BehaviorCloning",
+        "init_args": {
+            "network": {"channels": [8, 8, 16], "image_size": 32, "hidden": 16},
+            "lr": 0.001,
+            "seed": "${seed_everything}",
+        },
+    },
+    "data": {
+        "class_path": "datamodules.chunks.ChunkDataModule",
+        "init_args": {"task": TASK, "batch_size": 8},
+    },
+    "trainer": {
+        "max_epochs": 1,
+        "accelerator": "cpu",
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "logger": {"init_args": {"name": "tiny/${data.init_args.task}"}},
+        "callbacks": [
+            {
+                "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+                "init_args": {
+                    "dirpath": "runs/tiny/${data.init_args.task}",
+                    "filename": "best",
+                    "monitor": "val/loss",
+                    "save_last": True,
+                    "enable_version_counter": False,
+                },
+            },
+            {
+                "class_path": "callbacks.libero_evaluation.LiberoEvaluation",
+                "init_args": {"protocol": {"split": "eval", "image_size": 32, "workers": 0}},
+            },
+        ],
+    },
+}
+
+
+class CommandsInThisProcess:
+    """Runs the very commands, on the toy world; a stage named in `failing` is not run and fails."""
+
+    def __init__(self) -> None:
+        self.commands: list[list[str]] = []
+        self.failing: str | None = None
+
+    def __call__(self, arguments: list[str]) -> int:
+        self.commands.append(arguments)
+        return 9 if arguments[0] == self.failing else main(arguments)
+
+    def take(self) -> list[str]:
+        """Names of the commands since the last call."""
+        names = [arguments[0] for arguments in self.commands]
+        self.commands = []
+        return names
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """A study in an empty folder, on the toy world, with all episodes in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lit_distill.collection.Simulator", FakeSimulator)
+    monkeypatch.setattr("lit_distill.study.evaluate.Simulator", FakeSimulator)
+    on_fake = functools.partial(evaluate, simulator=FakeSimulator)
+    monkeypatch.setattr("callbacks.libero_evaluation.evaluate", on_fake)
+    Path("tiny.yaml").write_text(yaml.safe_dump(TINY))
+    teacher = {"class_path": "lit_distill.sim.fake.FakeTeacher"}
+    return Study(
+        fit_config="tiny.yaml",
+        collect=CollectSettings(episodes=20, teacher=teacher, image_size=32, workers=0),
+        protocol=Protocol(split="dev", episodes=3, image_size=32, workers=0, videos=1),
+    )
+
+
+@pytest.fixture
+def commands() -> CommandsInThisProcess:
+    return CommandsInThisProcess()
+
+
+def test_the_stages_run_in_order_and_a_second_run_reuses_them_all(
+    study: Study, commands: CommandsInThisProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_with(commands, [TASK], study)
+    first = capsys.readouterr().out
+    shown = [
+        shlex.split(line)[4:] for line in first.splitlines() if line.startswith("$ python -m lit_distill")
+    ]
+    assert shown == commands.commands
+    assert commands.take() == ["collect", "fit", "test", "evaluate"]
+    result = json.loads(Path(f"experiments/results/demo/{TASK}-bc-dev3.json").read_text())
+    assert (result["n"], result["method"], result["complete"]) == (3, "bc", True)
+    teacher = json.loads(Path(f"experiments/results/demo/{TASK}-teacher-dev3.json").read_text())
+    assert (teacher["success"], teacher["n"]) == (3, 3)
+    assert "3/3 = 1.00 [0.44, 1.00]" in first
+    assert f"{result['success']}/3 = " in first
+    assert f"{result['config']['parameters']:,}" in first
+    assert "tensorboard --logdir runs" in first
+    assert f"videos    runs/teacher/{TASK}" in first
+    assert f"videos    runs/tiny/{TASK}/version_" in first
+    for folder in (Path(f"runs/teacher/{TASK}"), Path(f"runs/tiny/{TASK}")):
+        assert len(list(folder.rglob("dev-0-*.mp4"))) == len(list(folder.rglob("dev-0-*.png"))) == 1
+
+    run_with(commands, [TASK], study)
+    again = capsys.readouterr().out
+    assert commands.take() == ["collect"]
+    for name in (f"data/{TASK}: 20 teacher episodes, all there", f"runs/tiny/{TASK}/best.ckpt is there"):
+        assert f"{name}: reused" in again
+    assert again.count("is there: reused") == 3
+
+
+def test_only_what_changed_is_done_again(study: Study, commands: CommandsInThisProcess) -> None:
+    run_with(commands, [TASK], study)
+    commands.take()
+    run_with(commands, [TASK], replace(study, protocol=replace(study.protocol, seed=5)))
+    assert commands.take() == ["collect", "test", "evaluate"]
+    run_with(commands, [TASK], replace(study, fit_options={"model.init_args.lr": 0.002}))
+    assert commands.take() == ["collect", "fit", "test", "evaluate"]
+    run_with(commands, [TASK], study)
+    assert commands.take() == ["collect", "fit", "test"]
+    best = Path(f"runs/tiny/{TASK}/best.ckpt")
+    best.write_bytes(Path(f"runs/tiny/{TASK}/last.ckpt").read_bytes() + b"another")
+    run_with(commands, [TASK], study)
+    assert commands.take()[:2] == ["collect", "fit"]
+    run_with(commands, [TASK], replace(study, collect=replace(study.collect, episodes=30)))
+    assert commands.take() == ["collect", "fit", "test"]
+
+
+def test_a_killed_training_goes_on_from_its_last_checkpoint(
+    study: Study, commands: CommandsInThisProcess
+) -> None:
+    def dies_after_fit(arguments: list[str]) -> int:
+        status = commands(arguments)
+        return 137 if arguments[0] == "fit" else status
+
+    with pytest.raises(LitDistillError):
+        run_with(dies_after_fit, [TASK], study)
+    commands.take()
+    run_with(commands, [TASK], study)
+    assert commands.commands[1][-2:] == ["--ckpt_path", f"runs/tiny/{TASK}/last.ckpt"]
+    assert commands.take() == ["collect", "fit", "test", "evaluate"]
+
+
+def test_a_checkpoint_of_another_training_is_never_resumed(
+    study: Study, commands: CommandsInThisProcess
+) -> None:
+    folder = Path(f"runs/tiny/{TASK}")
+    folder.mkdir(parents=True)
+    (folder / "last.ckpt").write_bytes(b"of another")
+    commands.failing = "fit"
+    with pytest.raises(LitDistillError):
+        run_with(commands, [TASK], study)
+    assert "--ckpt_path" not in commands.commands[-1]
+    assert not (folder / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize("stage", ["collect", "fit", "test", "evaluate"])
+def test_a_failing_stage_is_named_with_the_command_to_repeat(
+    stage: str, study: Study, commands: CommandsInThisProcess
+) -> None:
+    commands.failing = stage
+    with pytest.raises(LitDistillError) as caught:
+        run_with(commands, [TASK, OTHER], study)
+    message = str(caught.value)
+    assert message.startswith(
+        f"stage {stage} of {TASK} failed (status 9); to repeat it: python -m lit_distill"
+    )
+    assert shlex.split(message.partition("python -m lit_distill ")[2]) == commands.commands[-1]
+    assert "\n" not in message
+    assert commands.take()[-1] == stage
+
+
+def test_an_interrupted_stage_interrupts_the_pipeline(study: Study) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_with(lambda arguments: 130, [TASK], study)
+
+
+def test_an_evaluation_with_errors_left_ends_the_pipeline(
+    study: Study, commands: CommandsInThisProcess
+) -> None:
+    def leaves_errors(arguments: list[str]) -> int:
+        status = commands(arguments)
+        if arguments[0] == "test":
+            path = Path(f"experiments/results/demo/{TASK}-bc-dev3.json")
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"complete": False, "error": 1}))
+        return status
+
+    with pytest.raises(LitDistillError, match=f"{TASK}-bc-dev3.json: incomplete.*to repeat it: python"):
+        run_with(leaves_errors, [TASK], study)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda config: config["trainer"]["callbacks"].reverse(), "LiberoEvaluation must be the last one"),
+        (lambda config: config["trainer"]["callbacks"].pop(0), "needs a ModelCheckpoint with a dirpath"),
+        (lambda config: config["data"]["init_args"].update(root="${gone}"), "gone"),
+    ],
+)
+def test_a_fit_file_that_the_pipeline_cannot_use_is_refused_before_anything_runs(
+    change: Callable[[dict[str, Any]], Any], expected: str, study: Study, commands: CommandsInThisProcess
+) -> None:
+    config = json.loads(json.dumps(TINY))
+    change(config)
+    Path("tiny.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(LitDistillError, match=f"tiny.yaml: .*{expected}"):
+        run_with(commands, [TASK], study)
+    assert not commands.commands
+
+
+def test_an_unknown_task_or_none_is_refused_before_anything_runs(
+    study: Study, commands: CommandsInThisProcess
+) -> None:
+    with pytest.raises(LitDistillError, match="did you mean"):
+        run_with(commands, [TASK, "custom_libero_object_mlk"], study)
+    with pytest.raises(LitDistillError, match="name at least one"):
+        run_with(commands, [], study)
+    assert not commands.commands
+
+
+def test_only_settings_that_differ_become_options() -> None:
+    settings = CollectSettings(episodes=7, teacher={"class_path": "some.Teacher"})
+    settings = replace(settings, noise=replace(settings.noise, probability=0.25))
+    defaults = {"episodes": 50, "workers": 3} | {
+        "noise": {"probability": 0.0, "position": 0.3, "rotation": 0.1}
+    }
+    options = changed(settings, defaults, "settings")
+    assert options[:4] == ["--settings.episodes", "7", "--settings.teacher", '{"class_path": "some.Teacher"}']
+    assert options[4:6] == ["--settings.noise.probability", "0.25"]
+    assert options[-2:] == ["--settings.workers", "2"]
+
+
+def test_a_command_really_runs_and_gives_its_status(capfd: pytest.CaptureFixture[str]) -> None:
+    assert pipeline.run_command(["--version"]) == 0
+    assert capfd.readouterr().out.startswith("lit_distill ")
+    assert pipeline.run_command(["no_such_command"]) == 2
+
+
+def test_a_stage_ends_with_the_pipeline(tmp_path: Path) -> None:
+    stage = tmp_path / "stage"
+    stage.write_text("#!/bin/sh\necho $$ > pid.tmp; mv pid.tmp pid; exec sleep 60\n")
+    stage.chmod(0o755)
+    code = (
+        "import sys; from lit_distill.study.pipeline import run_command\n"
+        "sys.executable = './stage'; run_command([])"
+    )
+    outer = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    while outer.poll() is None and not (tmp_path / "pid").exists():
+        time.sleep(0.05)
+    outer.terminate()
+    assert outer.wait(60) == 128 + signal.SIGTERM
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
+
+
+def test_the_files_for_the_pipeline_name_files_that_it_can_use() -> None:
+    for name in ("demo.yaml", "baskets.yaml"):
+        content = yaml.safe_load((REPOSITORY / "conf" / name).read_text())
+        for task in content["tasks"]:
+            fit_file = REPOSITORY / content["fit_config"]
+            config = pipeline.FitConfig(str(fit_file), task, content.get("fit_options", {}))
+            assert config.checkpoints == Path("runs") / fit_file.stem / task == config.logs
+
+
+def test_durations_are_read_at_a_glance() -> None:
+    assert (duration(59.4), duration(60), duration(185)) == ("59 s", "1 min 0 s", "3 min 5 s")
