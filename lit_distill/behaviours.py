@@ -63,7 +63,8 @@ class ActionNoise:
     def __post_init__(self) -> None:
         if not 0.0 <= self.probability <= 1.0 or self.position < 0.0 or self.rotation < 0.0:
             raise LitDistillError(
-                f"noise: probability must lie in [0, 1], position and rotation must not be negative, got {self}"
+                "noise: probability must lie in [0, 1], position and rotation must not be negative, "
+                f"got {self}"
             )
 
     def perturb(self, actions: np.ndarray, random: np.random.Generator) -> np.ndarray | None:

@@ -133,9 +133,7 @@ def _torch_threads_kept() -> Iterator[None]:
 
 
 @_torch_threads_kept()
-def evaluate(
-    task: str, actor: Actor, protocol: Protocol, label: str, **job_options: Any
-) -> Evaluation:
+def evaluate(task: str, actor: Actor, protocol: Protocol, label: str, **job_options: Any) -> Evaluation:
     """Run the protocol.
 
     Args:
@@ -226,7 +224,11 @@ class ResultName:
 
     def path(self, protocol: Protocol) -> Path:
         """Where the result of a protocol is stored."""
-        return Path(self.root) / self.study / f"{self.task}-{self.method}-{protocol.split}{protocol.episodes}.json"
+        return (
+            Path(self.root)
+            / self.study
+            / f"{self.task}-{self.method}-{protocol.split}{protocol.episodes}.json"
+        )
 
 
 def write_result(
@@ -307,4 +309,12 @@ def commit() -> str:
         return f"lit_distill {__version__}"
 
 
-__all__ = ["Evaluation", "Protocol", "ResultName", "close_simulators", "evaluate", "read_result", "write_result"]
+__all__ = [
+    "Evaluation",
+    "Protocol",
+    "ResultName",
+    "close_simulators",
+    "evaluate",
+    "read_result",
+    "write_result",
+]

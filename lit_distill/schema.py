@@ -234,9 +234,7 @@ class ChunkTransition:
 
 
 METADATA_KEYS: tuple[str, ...] = tuple(
-    field.name
-    for field in fields(ChunkTransition)
-    if field.name not in ("observation", *TRANSITION_SPECS)
+    field.name for field in fields(ChunkTransition) if field.name not in ("observation", *TRANSITION_SPECS)
 )
 """The fields of a transition that are neither arrays nor the observation: one JSON object on disk."""
 

@@ -153,7 +153,9 @@ def _run_in_pool(
                 if reason is None:
                     yield job, future.result()
                 elif attempt < ATTEMPTS:
-                    logger.warning("%s: %s; doing it again (%d of %d)", job.name, reason, attempt + 1, ATTEMPTS)
+                    logger.warning(
+                        "%s: %s; doing it again (%d of %d)", job.name, reason, attempt + 1, ATTEMPTS
+                    )
                     waiting.append((job, attempt + 1))
                 else:
                     logger.error("%s: %s; given up after %d attempts", job.name, reason, ATTEMPTS)

@@ -78,7 +78,7 @@ def make_episode() -> MakeEpisode:
 
 @pytest.fixture(scope="session")
 def simulator() -> Iterator[Simulator]:
-    """LIBERO with 64 px images, built once: a reset makes it as good as new, which test_simulator.py shows."""
+    """LIBERO with 64 px images, built once: a reset makes it as new, as test_simulator.py shows."""
     made = Simulator(get_task("custom_libero_object_ketchup"), image_size=64)
     yield made
     made.close()

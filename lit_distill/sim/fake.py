@@ -41,9 +41,7 @@ class FakeSimulator:
         self.timestep = 0
         return self.observe()
 
-    def step_chunk(
-        self, actions: np.ndarray, on_step: Callable[[], None] | None = None
-    ) -> ChunkResult:
+    def step_chunk(self, actions: np.ndarray, on_step: Callable[[], None] | None = None) -> ChunkResult:
         """See `Simulator.step_chunk`."""
         rewards: list[float] = []
         outcome: Outcome | None = None
@@ -85,7 +83,11 @@ class FakeSimulator:
         radius = max(1, self.image_size // 16)
         for channel, point in ((0, self.hand), (1, self.mark)):
             row, column = (np.clip((point - origin + 1) / 2, 0, 1) * (self.image_size - 1)).astype(int)
-            image[max(0, row - radius) : row + radius + 1, max(0, column - radius) : column + radius + 1, channel] = 255
+            image[
+                max(0, row - radius) : row + radius + 1,
+                max(0, column - radius) : column + radius + 1,
+                channel,
+            ] = 255
         return image
 
     def close(self) -> None:

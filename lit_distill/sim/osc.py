@@ -30,7 +30,7 @@ GRIPPER_SPEED = 0.01
 
 
 @numba.njit(cache=True)
-def osc_torques(  # noqa: PLR0913  (a compiled function takes its arrays one by one)
+def osc_torques(  # a compiled function takes its arrays one by one
     jacobian_position: np.ndarray,
     jacobian_rotation: np.ndarray,
     mass_matrix: np.ndarray,
@@ -173,7 +173,5 @@ class ArmController:
             )
             self.gripper_command = np.clip(self.gripper_command + gripper_direction, -1.0, 1.0)
             data.ctrl[self.arm_actuators] = np.clip(torques, self.torque_low, self.torque_high)
-            data.ctrl[self.gripper_actuators] = (
-                self.gripper_bias + self.gripper_weight * self.gripper_command
-            )
+            data.ctrl[self.gripper_actuators] = self.gripper_bias + self.gripper_weight * self.gripper_command
             mujoco.mj_step2(model, data)

@@ -50,9 +50,7 @@ class ChunkSimulator(Protocol):
 
     def reset(self, initial_state: InitialState) -> Observation: ...
 
-    def step_chunk(
-        self, actions: np.ndarray, on_step: Callable[[], None] | None = None
-    ) -> ChunkResult: ...
+    def step_chunk(self, actions: np.ndarray, on_step: Callable[[], None] | None = None) -> ChunkResult: ...
 
     def render(self, view: str) -> np.ndarray: ...
 
@@ -140,9 +138,7 @@ class Simulator:
         self.success = False
         return self.observe()
 
-    def step_chunk(
-        self, actions: np.ndarray, on_step: Callable[[], None] | None = None
-    ) -> ChunkResult:
+    def step_chunk(self, actions: np.ndarray, on_step: Callable[[], None] | None = None) -> ChunkResult:
         """Execute a chunk until it or the episode ends.
 
         The success is latched at the first control step that meets the goal; the horizon ends the
@@ -215,9 +211,7 @@ class Simulator:
         self.refresh()
         _gl_context(self._env).make_current()  # another simulator of this process may have been here
         self._env._post_process()  # lights the stove's flame, shows what a state change shows
-        image = self._env.sim.render(
-            camera_name=CAMERAS[view], width=self.image_size, height=self.image_size
-        )
+        image = self._env.sim.render(camera_name=CAMERAS[view], width=self.image_size, height=self.image_size)
         return np.ascontiguousarray(image[::-1])  # MuJoCo renders upside-down
 
     # -- exact save and restore ------------------------------------------------------------------

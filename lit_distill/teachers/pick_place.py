@@ -211,9 +211,7 @@ class PickPlace:
         # the one that leaves joint 7 nearer its middle, so that the same scene always gets the same answer.
         joint_7 = self.scene.joints[6]
         allowed = [
-            turn
-            for turn in (error, error - np.pi, error + np.pi)
-            if abs(joint_7 - turn) < JOINT_7_LIMIT_RAD
+            turn for turn in (error, error - np.pi, error + np.pi) if abs(joint_7 - turn) < JOINT_7_LIMIT_RAD
         ]
         return float(min(allowed or [error], key=lambda turn: abs(turn) + 0.5 * abs(joint_7 - turn)))
 

@@ -1,0 +1,273 @@
+"""Collection: the same bytes however it was done, nothing lost or repeated, errors keep what is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from lit_distill.behaviours import ActionNoise
+from lit_distill.collection import CollectSettings, collect, collect_from
+from lit_distill.errors import LitDistillError
+from lit_distill.manifest import Manifest
+from lit_distill.schema import Observation
+from lit_distill.shards import read_shard, verify
+from lit_distill.sim.fake import FakeSimulator
+from lit_distill.sim.states import InitialState
+from lit_distill.tasks import Task
+
+TASK = "custom_libero_object_milk"
+SETTINGS = CollectSettings(
+    episodes=7,
+    teacher={"class_path": "lit_distill.sim.fake.FakeTeacher"},
+    noise=ActionNoise(0.5),
+    image_size=16,
+    episodes_per_shard=3,
+    workers=0,
+)
+
+
+def stored(folder: Path) -> dict[str, bytes]:
+    """Every visible file of a finished folder."""
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("[!.]*.*"))}
+
+
+def run(root: Path, simulator: Callable[[Task, int], FakeSimulator] = FakeSimulator, **changes: Any) -> Path:
+    return collect_from(simulator, TASK, str(root), dataclasses.replace(SETTINGS, **changes))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What one process writes that nobody disturbs."""
+    return stored(run(tmp_path_factory.mktemp("data")))
+
+
+class SlowSimulator(FakeSimulator):
+    """Takes a while for each episode."""
+
+    def reset(self, initial_state: InitialState) -> Observation:
+        time.sleep(0.2)
+        return super().reset(initial_state)
+
+
+class BrokenSimulator(FakeSimulator):
+    """Fails on one initial state."""
+
+    def reset(self, initial_state: InitialState) -> Observation:
+        if initial_state.name == "teacher/4":
+            raise RuntimeError("broken")
+        return super().reset(initial_state)
+
+
+class CountedSimulator(FakeSimulator):
+    """Notes the states it was reset to."""
+
+    seen: list[str]
+
+    def reset(self, initial_state: InitialState) -> Observation:
+        type(self).seen.append(initial_state.name)
+        return super().reset(initial_state)
+
+
+def forbidden(task: Task, image_size: int) -> FakeSimulator:
+    raise AssertionError("a simulator was started")
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    seen: list[str] = []
+    monkeypatch.setattr(CountedSimulator, "seen", seen, raising=False)
+    return seen
+
+
+def test_what_is_stored_is_whole_and_comes_from_the_teacher_states(tmp_path: Path):
+    folder = run(tmp_path)
+    assert folder == tmp_path / TASK
+    reports = verify(folder)
+    assert [report.episodes for report in reports] == [3, 3, 1]
+    transitions = [t for report in reports for t in read_shard(folder / report.name)]
+    assert sorted({t.episode for t in transitions}) == list(range(7))
+    for transition in transitions:
+        assert transition.initial_state == f"teacher/{transition.episode}"
+        assert (transition.source, transition.seed) == ("teacher", transition.episode)
+        assert transition.teacher_actions is not None
+    assert {t.behaviour for t in transitions} == {"teacher", "teacher+noise"}
+    assert not (folder / "parts").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_bytes_do_not_depend_on_the_number_of_workers(
+    tmp_path: Path, uninterrupted: dict[str, bytes], workers: int
+):
+    assert stored(run(tmp_path, workers=workers)) == uninterrupted
+
+
+def test_another_seed_gives_other_bytes(tmp_path: Path, uninterrupted: dict[str, bytes]):
+    other = stored(run(tmp_path, seed=1))
+    assert other.keys() == uninterrupted.keys()
+    assert all(other[name] != content for name, content in uninterrupted.items())
+
+
+KILLED = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from test_collection import SlowSimulator, run
+if __name__ == "__main__":
+    run(Path(sys.argv[1]), SlowSimulator, workers=int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_and_resumed_nothing_is_lost_or_repeated(
+    tmp_path: Path, uninterrupted: dict[str, bytes], counted: list[str], workers: int
+):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    root = tmp_path / "data"
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(root), str(workers)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not list(root.glob(f"{TASK}/*-00000.tar")):  # the first shard: at least three episodes
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= workers
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    run(root, CountedSimulator)
+    assert 1 <= len(counted) <= 4  # the rest
+    assert len(set(counted)) == len(counted)
+    assert stored(root / TASK) == uninterrupted
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert alive == []  # the workers of a killed process end by themselves
+
+
+def test_a_second_run_reuses_what_is_there_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    before = stored(run(tmp_path))
+    capsys.readouterr()
+    run(tmp_path, forbidden)
+    assert capsys.readouterr().out == f"{tmp_path / TASK}: 7 teacher episodes, all there: reused\n"
+    run(tmp_path, forbidden, episodes=5)
+    assert stored(tmp_path / TASK) == before
+
+
+def test_more_episodes_are_added_as_if_collected_at_once(
+    tmp_path: Path, uninterrupted: dict[str, bytes], counted: list[str]
+):
+    run(tmp_path, episodes=5)
+    run(tmp_path, CountedSimulator)
+    assert counted == ["teacher/5", "teacher/6"]
+    assert stored(tmp_path / TASK) == uninterrupted
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"seed": 1}, "seed = 0, now it is 1"),
+        ({"image_size": 32}, "fingerprint.image_size = 16, now it is 32"),
+        ({"noise": ActionNoise(0.25)}, "noise.probability = 0.5, now it is 0.25"),
+        ({"execute_steps": 4}, "execute_steps = 16, now it is 4"),
+        ({"teacher": {}}, "teacher = 'fake/1', now it is 'embedded/"),
+        ({"episodes_per_shard": 4}, "episodes_per_shard = 3, now it is 4"),
+    ],
+)
+def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path, changes: dict[str, Any], named: str):
+    before = stored(run(tmp_path, episodes=1))
+    with pytest.raises(LitDistillError) as caught:
+        run(tmp_path, forbidden, **changes)
+    message = str(caught.value)
+    assert named in message
+    assert str(tmp_path / TASK) in message
+    assert "\n" not in message
+    assert stored(tmp_path / TASK) == before
+
+
+def test_an_episode_that_no_worker_finishes_keeps_the_others(
+    tmp_path: Path, uninterrupted: dict[str, bytes], counted: list[str]
+):
+    with pytest.raises(
+        LitDistillError, match="1 episodes could not be finished .* run the same command again"
+    ):
+        run(tmp_path, BrokenSimulator, workers=2)
+    run(tmp_path, CountedSimulator)
+    assert counted == ["teacher/4"]
+    assert stored(tmp_path / TASK) == uninterrupted
+
+
+def test_failed_episodes_are_stored_and_flagged(tmp_path: Path):
+    folder = run(tmp_path, UnreachableMark)
+    counts = Manifest.load(folder).sources["teacher"].counts()
+    assert (counts["episodes"], counts["timeout"], counts["success"]) == (7, 7, 0)
+
+
+class UnreachableMark(FakeSimulator):
+    """The goal is beyond the hand's square."""
+
+    def reset(self, initial_state: InitialState) -> Observation:
+        super().reset(initial_state)
+        self.mark[:] = 1.5
+        return self.observe()
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"episodes": 0}, "episodes"),
+        ({"episodes": 51}, "episodes"),
+        ({"execute_steps": 0}, "execute_steps"),
+        ({"teacher": {"path": "x"}}, "teacher.path"),
+    ],
+)
+def test_settings_that_cannot_be_right_are_refused(changes: dict[str, Any], key: str):
+    with pytest.raises(LitDistillError, match=f"^{key}: "):
+        dataclasses.replace(SETTINGS, **changes)
+
+
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        "no.such.Teacher",
+        "lit_distill.sim.fake.NoTeacher",
+        "lit_distill.sim.fake.FakeSimulator",
+        "Teacher",
+        "math.pi",
+    ],
+)
+def test_a_teacher_that_cannot_be_built_is_named(tmp_path: Path, teacher: str):
+    with pytest.raises(LitDistillError, match="^teacher.class_path: ") as caught:
+        run(tmp_path, forbidden, teacher={"class_path": teacher})
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_task_is_refused_before_anything_is_written(tmp_path: Path):
+    with pytest.raises(LitDistillError, match="did you mean"):
+        collect("custom_libero_object_mlik", str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.libero
+def test_libero_gives_the_same_shards_in_this_process_and_in_a_worker(tmp_path: Path):
+    settings = CollectSettings(episodes=1, image_size=64, workers=0)
+    here = collect(TASK, str(tmp_path / "here"), settings)
+    there = collect(TASK, str(tmp_path / "there"), dataclasses.replace(settings, workers=1))
+    assert stored(here) == stored(there)
+    reports = verify(here)
+    assert [report.episodes for report in reports] == [1]
+    transitions = list(read_shard(here / reports[0].name))
+    assert {t.outcome for t in transitions} == {"success"}
+    assert {t.observation.agentview.shape for t in transitions} == {(64, 64, 3)}
+    assert transitions[0].value is not None

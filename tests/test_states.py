@@ -1,0 +1,148 @@
+"""Initial states: fixed splits, committed as drawn, and clear errors."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lit_distill.errors import LitDistillError
+from lit_distill.sim import states
+from lit_distill.sim.states import SPLITS, load_initial_state, state_seed
+from lit_distill.tasks import TASKS, get_task
+
+TASK = get_task("custom_libero_object_ketchup")
+ARM = slice(1, 8)
+"""The arm's joints in a state: after the time, qpos begins with the robot."""
+
+
+def arrays(name: str) -> dict[str, np.ndarray]:
+    with np.load(states.STATES_FOLDER / f"{name}.npz", allow_pickle=False) as file:
+        return dict(file)
+
+
+def test_the_splits_hold_the_papers_states_and_ours_beside_them():
+    assert SPLITS == {"teacher": 50, "student": 100, "eval": 50, "dev": 20}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_split_is_committed_without_pickle(name: str):
+    stored = arrays(name)
+    assert stored.keys() == {f"{split}_{part}" for split in SPLITS for part in ("state", "fixtures")}
+    for split, count in SPLITS.items():
+        assert len(stored[f"{split}_state"]) == len(stored[f"{split}_fixtures"]) == count
+        assert stored[f"{split}_state"].dtype == np.float64
+        assert np.isfinite(stored[f"{split}_state"]).all()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_no_two_states_of_a_task_are_equal_within_or_across_splits(name: str):
+    stored = arrays(name)
+    everything = np.concatenate([stored[f"{split}_state"] for split in SPLITS])
+    assert len(np.unique(everything.round(6), axis=0)) == sum(SPLITS.values())
+
+
+def test_no_two_states_of_any_task_share_a_seed():
+    seeds = [
+        state_seed(task, split, index)
+        for task in TASKS.values()
+        for split, count in SPLITS.items()
+        for index in range(count)
+    ]
+    assert len(set(seeds)) == len(seeds)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_arm_starts_with_liberos_joint_noise(name: str):
+    stored = arrays(name)
+    joints = np.concatenate([stored[f"{split}_state"] for split in SPLITS])[:, ARM]
+    spread = joints.std(axis=0)
+    assert (spread > 0.016).all() and (spread < 0.024).all()  # 0.02 rad; 220 samples
+
+
+@pytest.mark.libero
+def test_states_drawn_again_are_the_committed_ones():
+    env = states.make_environment(TASK.bddl, image_size=64, joint_noise=True)
+    try:
+        for split, index in (("dev", 3), ("teacher", 0), ("eval", 49), ("student", 7)):
+            drawn = states.draw_initial_state(env, TASK, split, index)
+            committed = load_initial_state(TASK, split, index)
+            assert drawn.name == committed.name == f"{split}/{index}"
+            np.testing.assert_allclose(drawn.state, committed.state, rtol=0, atol=1e-6)
+            np.testing.assert_allclose(drawn.fixtures, committed.fixtures, rtol=0, atol=1e-6)
+    finally:
+        env.close()
+
+
+def test_loading_is_a_pure_function_of_task_split_and_index():
+    first, again = load_initial_state(TASK, "eval", 5), load_initial_state(TASK, "eval", 5)
+    np.testing.assert_array_equal(first.state, again.state)
+    assert (first.state != load_initial_state(TASK, "dev", 5).state).any()
+    assert (first.state != load_initial_state(TASK, "eval", 6).state).any()
+
+
+def test_an_unknown_split_is_answered_with_the_known_ones():
+    with pytest.raises(
+        LitDistillError, match="unknown split 'test'; known splits: teacher, student, eval, dev"
+    ):
+        load_initial_state(TASK, "test", 0)
+
+
+@pytest.mark.parametrize("index", [-1, 20])
+def test_an_index_out_of_range_is_named(index: int):
+    with pytest.raises(LitDistillError, match=f"has 20 initial states, no index {index}"):
+        load_initial_state(TASK, "dev", index)
+
+
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the task's file that the loader reads instead."""
+    file = tmp_path / f"{TASK.name}.npz"
+    shutil.copy(states.STATES_FOLDER / file.name, file)
+    monkeypatch.setattr(states, "STATES_FOLDER", tmp_path)
+    return file
+
+
+def refused(file: Path) -> str:
+    with pytest.raises(LitDistillError) as caught:
+        load_initial_state(TASK, "dev", 0)
+    message = str(caught.value)
+    assert message.startswith(f"{file}: ")
+    assert "\n" not in message
+    return message
+
+
+def test_a_missing_file_names_the_command_that_draws_it(copied: Path):
+    copied.unlink()
+    assert f"draw_states --task {TASK.name}" in refused(copied)
+
+
+def test_a_damaged_file_is_named(copied: Path):
+    whole = copied.read_bytes()
+    for content in (b"", b"not an archive", whole[: len(whole) // 2]):
+        copied.write_bytes(content)
+        assert "damaged initial states" in refused(copied)
+
+
+@pytest.mark.parametrize("place", [0.05, 0.3, 0.5, 0.7, 0.9])
+def test_a_flipped_byte_is_noticed(copied: Path, place: float):
+    """Wherever it is, either the array that we read is untouched or the file is named as damaged."""
+    whole = bytearray(copied.read_bytes())
+    before = [load_initial_state(TASK, split, 0).state for split in SPLITS]
+    whole[int(place * len(whole))] ^= 0xFF
+    copied.write_bytes(whole)
+    refusals = []
+    for split, state in zip(SPLITS, before, strict=True):
+        try:
+            np.testing.assert_array_equal(load_initial_state(TASK, split, 0).state, state)
+        except LitDistillError as error:
+            refusals.append(str(error))
+    assert len(refusals) == 1
+    assert "damaged" in refusals[0] and "\n" not in refusals[0]
+
+
+def test_pickled_objects_are_refused(copied: Path):
+    np.savez(copied, dev_state=np.array([{"a": 1}], dtype=object), dev_fixtures=np.zeros((1, 0, 7)))
+    assert "damaged initial states" in refused(copied)
