@@ -30,24 +30,24 @@ def observation():
 
 def test_a_chunk_is_the_networks_answer_for_this_task(network, observation):
     chunk = StudentPolicy(network, task_index=3).act(observation)
-    ACTIONS.check("actions", chunk)
+    assert chunk.dtype == ACTIONS.dtype and chunk.shape == ACTIONS.shape
     expected = network(
         torch.tensor(observation.agentview.copy())[None],
         torch.tensor(observation.wrist)[None],
         torch.tensor(observation.proprio)[None],
         torch.tensor([3]),
     )
-    np.testing.assert_array_equal(chunk, expected[0].detach().clamp(-1, 1).numpy())
+    np.testing.assert_array_equal(chunk, expected[0].detach().numpy())
     assert not np.array_equal(chunk, StudentPolicy(network, task_index=4).act(observation))
 
 
-def test_actions_are_clipped_only_when_acting(network, observation):
+def test_actions_are_left_for_the_rollout_to_clip_and_count(network, observation):
     with torch.no_grad():
         network.head[2].bias.fill_(5.0)
         network.head[2].bias[0] = -5.0
     chunk = StudentPolicy(network, task_index=0).act(observation)
-    assert chunk.max() == 1.0
-    assert chunk[0, 0] == -1.0
+    assert chunk.max() > 1.0
+    assert chunk[0, 0] < -1.0
 
 
 def test_non_finite_actions_are_handed_on(network, observation):

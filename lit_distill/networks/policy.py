@@ -35,7 +35,7 @@ class StudentPolicy:
 
     @torch.inference_mode()
     def act(self, observation: Observation) -> np.ndarray:
-        """Action chunk float32 [K, A], clipped to [-1, 1].
+        """Action chunk float32 [K, A], as the network gives it: the rollout clips to [-1, 1] and counts.
 
         A value that is not finite is handed on as it is: the rollout ends such an episode as a failure.
         """
@@ -45,7 +45,7 @@ class StudentPolicy:
             self._batch(observation.proprio),
             self._task_index,
         )  # [1, K, A]
-        return chunk[0].float().clamp(-1.0, 1.0).cpu().numpy()
+        return chunk[0].float().cpu().numpy()
 
     def _batch(self, array: np.ndarray) -> torch.Tensor:
         """[...] on the host -> [1, ...] on the device."""
