@@ -84,9 +84,10 @@ class ShardWriter:
         self.folder, self.task, self.source = folder, task, source
         self._size = episodes_per_shard
         self._parts_folder = folder / PARTS_NAME
-        self._parts_folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self._lock = self._take_lock()
         self._entry = self._open_entry(json.loads(json.dumps(identity)))
+        self._parts_folder.mkdir(exist_ok=True)
         self._parts: dict[int, EpisodeEntry] = {}
         self._recover()
 
@@ -169,7 +170,9 @@ class ShardWriter:
             )
 
     def _own_files(self, folder: Path, suffix: str) -> list[Path]:
-        """Visible (`.tar`) or temporary (`.tar.tmp`) files of this source."""
+        """Visible (`.tar`) or temporary (`.tar.tmp`) files of this source; none in a folder that is not there."""
+        if not folder.is_dir():
+            return []
         prefix = f"{self.task}-{self.source}-"
         hidden = "." if suffix == ".tar.tmp" else ""
         names = (path for path in folder.iterdir() if path.name.startswith(hidden + prefix))
