@@ -13,9 +13,10 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from lit_distill.behaviours import StudentActor
 from lit_distill.errors import LitDistillError
-from lit_distill.evaluation import Evaluation, Protocol, ResultName, evaluate, write_result
+from lit_distill.evaluation import Evaluation, Protocol, evaluate
 from lit_distill.networks.checkpoint import checkpoint_sha256, save_student
 from lit_distill.networks.student import StudentNetwork
+from lit_distill.results import ResultName, write_result
 from lit_distill.schema import OUTCOMES
 from lit_distill.videos import encode_gif, save_episode
 
@@ -23,17 +24,19 @@ from lit_distill.videos import encode_gif, save_episode
 class LiberoEvaluation(Callback):
     """Lets the student act in LIBERO.
 
-    In `test` it runs `protocol` and writes the results file. In `fit` it runs every `every_n_epochs`
-    validations on the `dev` states. Logs `eval/success_rate`, `eval/ci95_low`, `eval/ci95_high`,
-    `eval/steps_mean`, `eval/<outcome>` (counts), `latency/p50_ms`, `p95`, `p99`; videos of the first
-    episodes go to TensorBoard (images tab) and, as mp4 with a filmstrip, to the run's folder.
+    In `test` it runs `protocol` and writes the results file. In `fit` it runs on the `dev` states, after the
+    validation of every epoch whose number is a multiple of `every_n_epochs`. Logs `eval/success_rate`,
+    `eval/ci95_low`, `eval/ci95_high`, `eval/steps_mean`, `eval/<outcome>` (counts), `latency/p50_ms`, `p95`,
+    `p99`; videos of the first episodes go to TensorBoard (images tab) and, as mp4 with a filmstrip, to the
+    run's folder.
 
     Args:
         protocol: States, steps, workers of the evaluation in `test`.
         method: What the result is called: bc, dagger, awac, ...
         study: Folder of the results file.
         results: Root of the results files.
-        every_n_epochs: In `fit`, evaluate after every so many epochs; 0: not in `fit`.
+        every_n_epochs: In `fit`, evaluate after every so many epochs, a multiple of
+            `trainer.check_val_every_n_epoch`; 0: not in `fit`.
         dev_episodes: `dev` states of an evaluation in `fit`.
     """
 
@@ -92,7 +95,9 @@ class LiberoEvaluation(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate them on `dev` states."""
         if self._due(trainer):
-            self._evaluate(trainer, pl_module, self.dev_protocol)
+            evaluation = self._evaluate(trainer, self.dev_protocol, pl_module)
+            if evaluation is not None:
+                self._log(trainer, pl_module, evaluation)
 
     def on_test_batch_start(
         self,
@@ -108,7 +113,7 @@ class LiberoEvaluation(Callback):
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate them and write the results file."""
-        evaluation = self._evaluate(trainer, pl_module, self.protocol)
+        evaluation = self._evaluate(trainer, self.protocol, pl_module)
         if evaluation is None:
             return
         network: Any = pl_module.network
@@ -124,6 +129,9 @@ class LiberoEvaluation(Callback):
             name, self.protocol, evaluation, config=config, train_seed=self._training.get("seed")
         )
         rank_zero_info(f"{name.task} {self.method}: success {evaluation.describe()}; {path}")
+        self._log(trainer, pl_module, evaluation)
+        if errors := evaluation.counts["error"]:
+            raise LitDistillError(f"{path}: incomplete, {errors} episodes could not be run; test again")
 
     def _due(self, trainer: Trainer) -> bool:
         every = self.every_n_epochs
@@ -146,7 +154,7 @@ class LiberoEvaluation(Callback):
         return Path(self._folder.name) / "student.ckpt"
 
     def _evaluate(
-        self, trainer: Trainer, pl_module: LightningModule, protocol: Protocol
+        self, trainer: Trainer, protocol: Protocol, pl_module: LightningModule
     ) -> Evaluation | None:
         """On the first rank; the others wait."""
         evaluation = None
@@ -154,7 +162,6 @@ class LiberoEvaluation(Callback):
             actor = StudentActor(str(self._student_path()), device=str(pl_module.device))
             label = f"{self._task(trainer)}: {self.method} on {protocol.split}"
             evaluation = evaluate(self._task(trainer), actor, protocol, label)
-            self._log(trainer, pl_module, evaluation)
         trainer.strategy.barrier("LiberoEvaluation")
         return evaluation
 

@@ -89,7 +89,7 @@ def split(
     for source in sources:
         entry = manifest.sources.get(source)
         if entry is None or not entry.shards:
-            hint = f": run `{collect_command(task)}`" if source == "teacher" else ""
+            hint = f": run `{collect_command(folder)}`" if source == "teacher" else ""
             raise LitDistillError(f"{folder / MANIFEST_NAME}: no {source} episodes here{hint}")
         shards += entry.shards
         for episode in entry.episodes():

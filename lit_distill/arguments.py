@@ -28,7 +28,7 @@ PARSER_MODE = "omegaconf+"
 """Interpolations are resolved after the command line, so `--data.task X` reaches whoever refers to it."""
 
 CONFIG_OPTIONS = ("-c", "--config")
-SUBCOMMAND = re.compile(r"^(fit|validate|test|predict)\.")
+SUBCOMMAND = re.compile(r"^(fit|validate|test)\.")
 
 
 def _precision() -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, Observation, TeacherChunk
-from lit_distill.sim.simulator import ChunkSimulator
+from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.tasks import Task
 from lit_distill.teachers.base import Teacher
 

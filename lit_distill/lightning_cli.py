@@ -1,4 +1,4 @@
-"""fit, validate, test and predict: Lightning's command line with our defaults.
+"""fit, validate and test: Lightning's command line with our defaults.
 
 `--config FILE.yaml` names the model and the data by `class_path`; see conf/ and `lit_distill/defaults.yaml`.
 """
@@ -6,12 +6,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
+import sys
 import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -21,7 +26,17 @@ from lit_distill.errors import LitDistillError
 
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
 CHECKPOINT_WORDS = ("best", "last", "hpc")
-"""Values of --ckpt_path that Lightning looks up by itself."""
+"""Values of --ckpt_path that Lightning would look up by itself."""
+CHECKPOINT_EXAMPLE = "for example --ckpt_path runs/bc/TASK/best.ckpt"
+LAST = "last.ckpt"
+HELP_OF = (
+    "--model.help lit_distill.algorithms.bc.BehaviorCloning",
+    "--model lit_distill.algorithms.bc.BehaviorCloning "
+    "--model.network.help lit_distill.networks.student.StudentNetwork",
+    "--data.help datamodules.chunks.ChunkDataModule",
+    "--trainer.callbacks.help callbacks.libero_evaluation.LiberoEvaluation",
+)
+"""Options that list the options of a class; a test tries each."""
 
 
 class LightningParser(OneLineErrorMixin, LightningArgumentParser):
@@ -48,6 +63,12 @@ class DistillCLI(LightningCLI):
             save_config_kwargs={"overwrite": True},
         )
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's commands, without `predict`: none of our data modules has anything to predict from."""
+        known = LightningCLI.subcommands()
+        return {name: known[name] for name in LIGHTNING_COMMANDS}
+
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse as Lightning does, with one-line errors and no warning that sys.argv holds something too."""
         self.config = parse(parser, args)  # type: ignore[arg-type]
@@ -58,24 +79,151 @@ class DistillCLI(LightningCLI):
         Lightning would write the checkpoint's hyperparameters over the YAML file and the command line, so
         that `test --ckpt_path X --model.y Z` ignores Z and a resumed run warm-starts again.
         """
-        path = self.config[self.config.subcommand].get("ckpt_path")
-        if path is None or path in CHECKPOINT_WORDS or "://" in str(path):
-            return
-        if not Path(path).is_file():
-            raise LitDistillError(f"--ckpt_path {path}: no such file; runs/ holds the checkpoints")
-        if not zipfile.is_zipfile(path):
-            raise LitDistillError(f"--ckpt_path {path}: not a checkpoint, or a damaged one; take another")
+        command = self.config.subcommand
+        config = self.config[command]
+        path = config.get("ckpt_path")
+        if path is None:
+            if command != "fit":
+                raise LitDistillError(f"--ckpt_path: required, what {command} measures; {CHECKPOINT_EXAMPLE}")
+        elif path in CHECKPOINT_WORDS:
+            if (command, path) != ("fit", "last"):  # before_fit looks for `last`
+                raise LitDistillError(f"--ckpt_path {path}: give {command} a file; {CHECKPOINT_EXAMPLE}")
+        elif "://" not in str(path):
+            data = config.get("data") or {}
+            check_checkpoint(Path(path), data.get("init_args", {}).get("task"))
+
+    def before_fit(self) -> None:
+        """Say what becomes of the checkpoints: those that are there, and those of the last epochs."""
+        options = self.config_init["fit"]
+        if options["ckpt_path"] == "last":
+            options["ckpt_path"] = last_checkpoint(self.trainer, getattr(self.datamodule, "task", None))
+        if not options["trainer"]["fast_dev_run"]:
+            check_epochs(self.trainer)
+            if options["ckpt_path"] is None:
+                announce_overwriting(self.trainer)
+
+
+def check_checkpoint(path: Path, task: str | None) -> None:
+    """Refuse a file that is no checkpoint, and one whose student was trained on another task.
+
+    Raises:
+        LitDistillError: in one line, what is wrong with `--ckpt_path`.
+    """
+    if not path.is_file():
+        raise LitDistillError(f"--ckpt_path {path}: no such file; runs/ holds the checkpoints")
+    damaged = f"--ckpt_path {path}: not a checkpoint, or a damaged one; take another"
+    if not zipfile.is_zipfile(path):
+        raise LitDistillError(damaged)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError:
+        return  # more than plain values: whether it is read, Lightning decides by --weights_only
+    except Exception:  # bytes of unknown origin: torch raises many types on them, all mean the same
+        raise LitDistillError(damaged) from None
+    record = checkpoint.get("student") if isinstance(checkpoint, dict) else None
+    trained = record.get("task") if isinstance(record, dict) else None
+    if task is not None and trained is not None and trained != task:
+        raise LitDistillError(
+            f"--ckpt_path {path}: its student was trained on {trained}, but data.task is {task}; "
+            f"add --data.task {trained}, or give the other task's checkpoint"
+        )
+
+
+def last_checkpoint(trainer: Trainer, task: str | None) -> str:
+    """Return the `last.ckpt` that a run like this one left.
+
+    Raises:
+        LitDistillError: there is none, or it is of another task.
+    """
+    folders = [_shown(callback.dirpath) for callback in _model_checkpoints(trainer) if callback.dirpath]
+    for path in [folder / LAST for folder in folders]:
+        if path.is_file():
+            check_checkpoint(path, task)
+            return str(path)
+    where = ", ".join(map(str, folders)) or "any ModelCheckpoint's dirpath"
+    raise LitDistillError(f"--ckpt_path last: no {LAST} in {where}; leave --ckpt_path out to begin anew")
+
+
+def check_epochs(trainer: Trainer) -> None:
+    """Where checkpoints are written after validations only: warn of last epochs that leave none.
+
+    Raises:
+        LitDistillError: the run would end before its first validation.
+    """
+    epochs, every = trainer.max_epochs or 0, trainer.check_val_every_n_epoch or 1
+    waits = [callback for callback in _model_checkpoints(trainer) if not callback._save_on_train_epoch_end]
+    if epochs < 1 or epochs % every == 0 or not waits:
+        return
+    said = f"trainer.max_epochs {epochs}, trainer.check_val_every_n_epoch {every}"
+    if epochs < every:
+        raise LitDistillError(
+            f"{said}: there would be no validation and no best checkpoint; "
+            f"add --trainer.check_val_every_n_epoch {epochs}"
+        )
+    last = epochs - epochs % every
+    if trainer.is_global_zero:
+        print(
+            f"warning: {said}: there is no checkpoint of what follows epoch {last}; "
+            f"better: --trainer.max_epochs {last} or {last + every}",
+            file=sys.stderr,
+        )
+
+
+def announce_overwriting(trainer: Trainer) -> None:
+    """Print a line for each folder whose checkpoints this run, which begins anew, writes over."""
+    for callback in _model_checkpoints(trainer):
+        if callback.dirpath is None or callback._enable_version_counter:
+            continue
+        folder = _shown(callback.dirpath)
+        there = [name for name in (f"{callback.filename}.ckpt", LAST) if (folder / name).is_file()]
+        if there and trainer.is_global_zero:
+            resume = f"; to resume instead: --ckpt_path {folder / LAST}" if LAST in there else ""
+            print(
+                f"{folder / there[0]}{' and '.join(['', *there[1:]])} will be overwritten{resume}", flush=True
+            )
+
+
+def _model_checkpoints(trainer: Trainer) -> list[ModelCheckpoint]:
+    return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+
+
+def _shown(folder: str | os.PathLike[str]) -> Path:
+    """A folder as the user would type it: Lightning makes every dirpath absolute."""
+    path = Path(folder)
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def check_lightning(arguments: list[str]) -> None:
+    """Parse as `run_lightning` does, and stop there.
+
+    Raises:
+        LitDistillError: a key or a value that is wrong.
+    """
+    _ParseOnlyCLI(arguments)
+
+
+class _ParseOnlyCLI(DistillCLI):
+    """Instantiates nothing, runs nothing."""
+
+    def _set_seed(self) -> None:
+        pass
+
+    def instantiate_classes(self) -> None:
+        pass
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
 
 
 def _help(name: str, summary: str) -> dict[str, str]:
-    checkpoint = "" if name == "fit" else " --ckpt_path FILE.ckpt"
+    checkpoint = "" if name == "fit" else " --ckpt_path runs/bc/TASK/best.ckpt"
     return {
         "usage": f"{PROGRAM} {name} --config FILE.yaml{checkpoint} [--key value ...]",
         "description": (
             f"{summary.capitalize()}. Example: {PROGRAM} {name} --config conf/bc.yaml{checkpoint}. "
-            "The file names the model and the data by class_path; --model.help CLASS and --data.help CLASS "
-            "list the options of one. Options after --config win over the file, for example "
-            "--trainer.max_epochs 10 --data.task custom_libero_object_milk; --print_config shows the outcome."
+            "Options after --config win over the file, for example --trainer.max_epochs 10 "
+            "--data.task custom_libero_object_milk; --print_config shows the outcome. The file names model, "
+            f"data and callbacks by class_path; to list the options of one: {', or '.join(HELP_OF)}."
         ),
     }
 

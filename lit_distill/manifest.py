@@ -29,22 +29,19 @@ MANIFEST_NAME = "manifest.json"
 _SHARD_NAME = re.compile(rf"(?P<task>[^./]+?)-(?P<source>{SOURCE_PATTERN.pattern})-\d{{5,}}\.tar")
 
 
-def collect_command(task: str) -> str:
-    """The command that makes the teacher's shards of `task`."""
-    return f"python -m lit_distill collect --config conf/collect.yaml --task {task}"
+def collect_command(folder: Path) -> str:
+    """The command that makes the teacher's shards of a task in its folder `root/task`."""
+    options = f"--task {folder.name} --root {folder.parent}"
+    return f"python -m lit_distill collect --config conf/collect.yaml {options}"
 
 
-def how_to_remake(shard: Path) -> str:
-    """What makes the episodes of a shard that is missing again, with the same bytes."""
-    match = _SHARD_NAME.fullmatch(shard.name)
-    if match is not None and match["source"] == "teacher":
-        return f"run `{collect_command(match['task'])}`"
-    return "run the command that made it again"
+HOW_TO_REMAKE = "run the command that made it (collect, fit or pipeline) again"
+"""What makes the episodes of a shard that is missing again, with the same bytes."""
 
 
 def remedy(shard: Path) -> str:
     """What to do about a damaged shard file."""
-    return f"delete this file and {how_to_remake(shard)}"
+    return f"delete {shard.name} and {HOW_TO_REMAKE}"
 
 
 def shard_name(task: str, source: str, index: int) -> str:
@@ -81,7 +78,7 @@ class ShardEntry:
         """Raise LitDistillError naming the file and the remedy unless its bytes are the recorded ones."""
         path = folder / self.name
         if not path.is_file():
-            raise LitDistillError(f"{path}: named in {MANIFEST_NAME} but missing; {how_to_remake(path)}")
+            raise LitDistillError(f"{path}: named in {MANIFEST_NAME} but missing; {HOW_TO_REMAKE}")
         if path.stat().st_size != self.bytes:
             raise LitDistillError(
                 f"{path}: has {path.stat().st_size} bytes, {MANIFEST_NAME} says {self.bytes} "
@@ -175,8 +172,8 @@ class Manifest:
         """
         path = folder / MANIFEST_NAME
         if not path.is_file():
-            raise LitDistillError(f"{path}: no shards here yet; make them: `{collect_command(folder.name)}`")
-        again = f"delete {folder} and collect again: `{collect_command(folder.name)}`"
+            raise LitDistillError(f"{path}: no shards here yet; make them: `{collect_command(folder)}`")
+        again = f"delete {folder} and {HOW_TO_REMAKE}"
         try:
             raw = json.loads(path.read_bytes())
             version = raw["schema_version"]

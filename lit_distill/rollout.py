@@ -6,13 +6,14 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from lit_distill.behaviours import Behaviour, Decision
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import CHUNK_LENGTH, ChunkTransition, Observation, Outcome
-from lit_distill.sim.simulator import ChunkResult, ChunkSimulator
+from lit_distill.sim.chunks import ChunkResult, ChunkSimulator
 from lit_distill.sim.states import InitialState
 
 logger = logging.getLogger(__name__)
@@ -99,15 +100,29 @@ def rollout(
                 len(decision_ms) - 1,
             )
         if result.executed:
-            chunks.append(_Chunk(observation, decision, np.nan_to_num(commanded), result))
+            stored = np.nan_to_num(commanded)  # what is not finite was not executed
+            chunks.append(_Chunk(observation, decision, stored, result))
         observation = result.observation
 
-    values = [chunk.decision.label.value if chunk.decision.label else None for chunk in chunks]
-    transitions = [
+    transitions = _transitions(
+        chunks,
+        outcome,
+        task=simulator.task.name,
+        source=source,
+        episode=episode,
+        seed=seed,
+        initial_state=initial_state.name,
+        teacher=behaviour.teacher,
+    )
+    return Episode(transitions, outcome, steps, clipped, decision_ms, recorder.frames)
+
+
+def _transitions(chunks: list[_Chunk], outcome: Outcome, **common: Any) -> list[ChunkTransition]:
+    """What is stored of an episode; `common` are the fields that are equal in all of its chunks."""
+    labels = [chunk.decision.label for chunk in chunks]
+    values = [label.value if label else None for label in labels]
+    return [
         ChunkTransition(
-            task=simulator.task.name,
-            source=source,
-            episode=episode,
             chunk=index,
             observation=chunk.observation,
             actions=chunk.commanded,
@@ -117,16 +132,15 @@ def rollout(
             terminal=index == len(chunks) - 1,
             outcome=outcome,
             behaviour=chunk.decision.behaviour,
-            initial_state=initial_state.name,
-            seed=seed,
-            teacher_actions=chunk.decision.label.actions if chunk.decision.label else None,
-            value=values[index],
-            next_value=values[index + 1] if index + 1 < len(chunks) else None,
-            teacher=behaviour.teacher,
+            teacher_actions=label.actions if label else None,
+            value=value,
+            next_value=next_value,
+            **common,
         )
-        for index, chunk in enumerate(chunks)
+        for index, (chunk, label, value, next_value) in enumerate(
+            zip(chunks, labels, values, [*values[1:], None], strict=True)
+        )
     ]
-    return Episode(transitions, outcome, steps, clipped, decision_ms, recorder.frames)
 
 
 class _Recorder:

@@ -40,7 +40,6 @@ SCHEMA_VERSION = 1
 CHUNK_LENGTH = 16
 ACTION_DIM = 7
 PROPRIO_DIM = 7
-CONTROL_FREQUENCY_HZ = 20
 IMAGE_CONVENTION = "uint8 RGB HWC, upright (not mirrored)"
 
 Outcome = Literal["success", "failure", "timeout"]
@@ -250,5 +249,5 @@ class ChunkBatch(TypedDict):
     proprio: torch.Tensor  # float32 [B, 7]
     task_index: torch.Tensor  # int64 [B], the task's number in the task table
     actions: torch.Tensor  # float32 [B, K, A], as commanded
-    mask: torch.Tensor  # bool [B, K], m of eq. (1): rows of the label within the episode, 0 on padding
+    mask: torch.Tensor  # bool [B, K], m of eq. (1): all rows; of a terminal chunk those that were executed
     teacher_actions: torch.Tensor  # float32 [B, K, A]

@@ -91,9 +91,14 @@ class ShardWriter:
         self._parts: dict[int, EpisodeEntry] = {}
         self._recover()
 
+    @property
+    def stored(self) -> set[int]:
+        """Indices of the episodes that are stored."""
+        return {episode.episode for episode in self._entry.episodes()} | self._parts.keys()
+
     def missing(self, total: int) -> list[int]:
         """The episode indices in range(total) that are not stored yet, ascending."""
-        stored = {episode.episode for episode in self._entry.episodes()} | self._parts.keys()
+        stored = self.stored
         return [episode for episode in range(total) if episode not in stored]
 
     def add(self, episode: int, transitions: Sequence[ChunkTransition]) -> None:
@@ -170,7 +175,7 @@ class ShardWriter:
             )
 
     def _own_files(self, folder: Path, suffix: str) -> list[Path]:
-        """Visible (`.tar`) or temporary (`.tar.tmp`) files of this source; none in a folder that is not there."""
+        """Visible (`.tar`) or temporary (`.tar.tmp`) files of this source, if the folder is there."""
         if not folder.is_dir():
             return []
         prefix = f"{self.task}-{self.source}-"

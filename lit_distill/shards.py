@@ -26,6 +26,11 @@ class ShardReport:
     samples: int
     bytes: int
 
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: {self.episodes} episodes, {self.samples} samples, {self.bytes / 1e6:.1f} MB: whole"
+        )
+
 
 def _verify_shard(folder: Path, shard: ShardEntry) -> ShardReport:
     shard.check_file(folder)
@@ -67,3 +72,19 @@ def verify(folder: Path) -> list[ShardReport]:
         others = f" ({len(problems) - 1} more are damaged)" if len(problems) > 1 else ""
         raise LitDistillError(problems[0] + others)
     return reports
+
+
+def verify_folder(folder: Path) -> list[str]:
+    """Check every shard of a folder: hash, structure, every sample, and that the manifest tells the truth.
+
+    Args:
+        folder: a task's folder of shards, for example data/custom_libero_object_ketchup.
+
+    Returns:
+        A line per shard, and how many there are.
+
+    Raises:
+        LitDistillError: as `verify`.
+    """
+    reports = verify(folder)
+    return [*map(str, reports), f"{len(reports)} shards whole"]

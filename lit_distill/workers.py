@@ -20,14 +20,15 @@ from lit_distill.behaviours import Actor, Behaviour
 from lit_distill.errors import LitDistillError
 from lit_distill.rollout import Episode, rollout
 from lit_distill.schema import CHUNK_LENGTH
-from lit_distill.sim.simulator import ChunkSimulator, Simulator
+from lit_distill.sim.chunks import ChunkSimulator
+from lit_distill.sim.simulator import Simulator
 from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import Task, get_task
 
 logger = logging.getLogger(__name__)
 
-SECONDS_PER_STEP = 1.0
-"""A worker that needs more than this for each control step of the horizon hangs (usual: 0.02 s)."""
+SECONDS_PER_STEP = 0.5
+"""A worker that needs more than this for each control step of the horizon hangs (usual: 0.03 s)."""
 START_SECONDS = 180.0
 ATTEMPTS = 3
 
@@ -63,6 +64,18 @@ class EpisodeJob:
     def name(self) -> str:
         """How the episode is called in messages."""
         return f"{self.task} {self.split}/{self.index}"
+
+
+def check_run_settings(execute_steps: int, image_size: int, workers: int, seed: int) -> None:
+    """Raise LitDistillError naming the first setting that no episode could be run with."""
+    if not 1 <= execute_steps <= CHUNK_LENGTH:
+        raise LitDistillError(f"execute_steps: must be in 1..{CHUNK_LENGTH}, got {execute_steps}")
+    if image_size < 2 or image_size % 2:
+        raise LitDistillError(f"image_size: must be a positive even number of pixels, got {image_size}")
+    if workers < 0:
+        raise LitDistillError(f"workers: must be 0 (this process) or more, got {workers}")
+    if seed < 0:
+        raise LitDistillError(f"seed: must not be negative, got {seed}")
 
 
 @dataclass(frozen=True)
@@ -118,10 +131,8 @@ def run_episodes(
         run: runs one episode; picklable.
 
     Raises:
-        LitDistillError: bad input, named by the episode that met it first.
+        LitDistillError: bad input, which no retry mends.
     """
-    if workers < 0:
-        raise LitDistillError(f"workers: must be 0 (this process) or more, got {workers}")
     if workers == 0:
         try:
             for job in jobs:

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lit_distill.arguments import describe, parse
 from lit_distill.cli import LIGHTNING_COMMANDS, VERBS, Verb, main, run_verb, verb_parser
 from lit_distill.errors import LitDistillError
-from lit_distill.lightning_cli import DistillCLI
+from lit_distill.lightning_cli import HELP_OF, DistillCLI
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = sorted((REPOSITORY / "conf").rglob("*.yaml"))
@@ -214,6 +214,43 @@ def test_fit_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert "python -m lit_distill fit --config conf/bc.yaml" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize(
+    ("options", "listed"),
+    zip(HELP_OF, ("--model.lr", "--network.pooling", "--data.held_out", "videos"), strict=True),
+)
+def test_fit_help_tells_how_to_list_a_classs_options(
+    options: str, listed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "5000")
+    for arguments, expected in ((["--help"], options), (options.split(), listed)):
+        with pytest.raises(SystemExit) as stop:
+            main(["fit", *arguments])
+        assert stop.value.code == 0
+        assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("collect", ("settings.episodes", "settings.noise.probability", "settings.workers")),
+        ("pipeline", ("collect.episodes", "collect.noise.probability", "protocol.split")),
+        ("evaluate", ("protocol.episodes", "noise.probability")),
+    ],
+)
+def test_help_lists_nested_options(
+    name: str, options: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    shown = capsys.readouterr().out
+    assert all(f"  --{option} " in shown for option in options)
+
+
+def test_predict_is_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unknown command 'predict'" in error_line(capsys, "predict", "--config", "tiny.yaml")
+    assert list(DistillCLI.subcommands()) == list(LIGHTNING_COMMANDS) == ["fit", "validate", "test"]
+
+
 # ---- our own commands
 
 
@@ -234,6 +271,15 @@ def test_what_a_command_returns_is_printed_or_its_status(capsys: pytest.CaptureF
     assert main(["tiny", "list"]) == 0
     assert capsys.readouterr().out == "made/here\none\ntwo\n"
     assert main(["tiny", "status"]) == 1
+
+
+def test_what_a_command_says_itself_is_not_printed_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(VERBS, "tiny", VERBS["tiny"]._replace(shows_result=False))
+    assert main(["tiny", "path"]) == 0
+    assert capsys.readouterr().out == ""
+    assert not VERBS["collect"].shows_result
 
 
 def test_a_users_error_is_one_line_and_a_defect_keeps_its_traceback(
@@ -397,6 +443,96 @@ def test_a_missing_or_damaged_checkpoint_is_named(
     assert error_line(capsys, *stem, "gone.ckpt").startswith("error: --ckpt_path gone.ckpt: no such file")
     Path("half.ckpt").write_bytes(Path(checkpoint).read_bytes()[:1000])
     assert error_line(capsys, *stem, "half.ckpt").startswith("error: --ckpt_path half.ckpt: not a checkpoint")
+
+
+@pytest.mark.parametrize("command", ["test", "validate"])
+def test_a_measurement_needs_a_checkpoint_file(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    stem = (command, "--config", "tiny.yaml")
+    line = error_line(capsys, *stem)
+    assert line.startswith("error: --ckpt_path: required") and "runs/bc/TASK/best.ckpt" in line
+    for word in ("best", "last", "hpc"):
+        line = error_line(capsys, *stem, "--ckpt_path", word)
+        assert line.startswith(f"error: --ckpt_path {word}: give {command} a file")
+        assert "runs/bc/TASK/best.ckpt" in line
+
+
+KEEP = """
+trainer:
+  callbacks+:
+    - class_path: lightning.pytorch.callbacks.ModelCheckpoint
+      init_args:
+        {dirpath: kept, filename: best, monitor: val_loss, save_last: true, enable_version_counter: false}
+"""
+
+
+@pytest.fixture
+def keep() -> tuple[str, str]:
+    """Options for a fit that keeps best.ckpt and last.ckpt in kept/."""
+    Path("keep.yaml").write_text(KEEP)
+    return ("--config", "keep.yaml")
+
+
+def test_fit_resumes_the_last_checkpoint_only_where_there_is_one(
+    keep: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stem = ("fit", "--config", "tiny.yaml", *keep)
+    line = error_line(capsys, *stem, "--ckpt_path", "last")
+    assert line.startswith("error: --ckpt_path last: no last.ckpt in kept;")
+    assert error_line(capsys, *stem, "--ckpt_path", "best").startswith("error: --ckpt_path best: give fit")
+    assert fit(*keep) == 0
+    SEEN.clear()
+    assert fit(*keep, "--ckpt_path", "last", "--trainer.max_epochs", "2") == 0
+    assert SEEN["started_epochs"] == [1]
+
+
+def test_a_checkpoint_of_another_task_is_refused_before_anything_is_collected(
+    keep: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(*keep) == 0
+    content = torch.load("kept/last.ckpt", weights_only=True)
+    torch.save({**content, "student": {"task": "milk"}}, "kept/last.ckpt")
+    monkeypatch.setattr(TinyData, "prepare_data", lambda self: pytest.fail("collects"))
+    for command in ("fit", "test", "validate"):
+        stem = (command, "--config", "tiny.yaml", *keep, "--data.task", "butter", "--ckpt_path")
+        expected = (
+            "error: --ckpt_path kept/last.ckpt: its student was trained on milk, but data.task is butter"
+        )
+        for path in ("kept/last.ckpt", *["last"] * (command == "fit")):
+            assert error_line(capsys, *stem, path).startswith(expected)
+    monkeypatch.undo()
+
+
+def test_the_task_of_a_checkpoint_is_accepted(keep: tuple[str, str]) -> None:
+    assert fit(*keep) == 0
+    content = torch.load("kept/best.ckpt", weights_only=True)
+    torch.save({**content, "student": {"task": "milk"}}, "milk.ckpt")
+    assert main(["test", "--config", "tiny.yaml", "--ckpt_path", "milk.ckpt"]) == 0
+
+
+def test_fit_says_what_it_writes_over(keep: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    said = "kept/best.ckpt and last.ckpt will be overwritten; to resume instead: --ckpt_path kept/last.ckpt\n"
+    assert fit(*keep) == 0
+    assert "overwritten" not in capsys.readouterr().out
+    assert fit(*keep, "--ckpt_path", "kept/last.ckpt", "--trainer.max_epochs", "2") == 0
+    assert "overwritten" not in capsys.readouterr().out
+    assert fit(*keep) == 0
+    assert said in capsys.readouterr().out
+
+
+def test_epochs_that_would_leave_no_checkpoint_are_told(
+    keep: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    every = ("--trainer.check_val_every_n_epoch", "2", "--trainer.max_epochs")
+    assert fit(*keep, *every, "4") == 0
+    assert "warning: " not in capsys.readouterr().err
+    assert fit(*keep, *every, "3") == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert "no checkpoint of what follows epoch 2; better: --trainer.max_epochs 2 or 4" in line
+    assert torch.load("kept/last.ckpt", weights_only=True)["epoch"] == 1  # the second of three
+    line = error_line(capsys, "fit", "--config", "tiny.yaml", *keep, *every, "1")
+    assert line.startswith(
+        "error: trainer.max_epochs 1, trainer.check_val_every_n_epoch 2: there would be no"
+    )
 
 
 def test_a_checkpoint_with_objects_is_refused(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -161,7 +161,13 @@ def test_a_second_run_reuses_what_is_there_and_says_so(tmp_path: Path, capsys: p
     capsys.readouterr()
     run(tmp_path, forbidden)
     assert capsys.readouterr().out == f"{tmp_path / TASK}: 7 teacher episodes, all there: reused\n"
-    run(tmp_path, forbidden, episodes=5)
+    assert stored(tmp_path / TASK) == before
+
+
+def test_fewer_episodes_than_are_there_are_refused_not_silently_all_trained_on(tmp_path: Path):
+    before = stored(run(tmp_path))
+    with pytest.raises(LitDistillError, match=r"holds 7 teacher episodes, but 5 are asked for; .*--root"):
+        run(tmp_path, forbidden, episodes=5)
     assert stored(tmp_path / TASK) == before
 
 

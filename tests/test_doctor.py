@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
 import sys
 from pathlib import Path
 
@@ -23,8 +24,9 @@ def test_a_pin_that_is_not_met_fails_with_the_command_that_mends_it() -> None:
     assert doctor.check_version("mujoco", f"=={found}").status == "ok"
     wrong = doctor.check_version("mujoco", "==1.0")
     assert (wrong.status, wrong.found) == ("FAIL", f"{found}, wanted ==1.0")
-    assert "mujoco==1.0" in wrong.remedy
-    assert doctor.check_version("no-such-package-here", "").found == "not installed"
+    assert wrong.remedy.endswith(f"{sys.executable} -m pip install 'mujoco==1.0'")
+    missing = doctor.check_version("no-such-package-here", "")
+    assert (missing.found, missing.remedy) == ("not installed", "rm -f .venv/.installed && make setup")
 
 
 def test_the_versions_cover_python_and_the_simulator() -> None:
@@ -60,6 +62,8 @@ def test_a_file_that_redirects_liberos_assets_is_told(
     check = doctor.check_libero_paths()
     assert check.status == "warn"
     assert str(tmp_path / "config.yaml") in check.found
+    subprocess.run(check.remedy, shell=True, check=True)
+    assert doctor.check_libero_paths().status == "ok"
 
 
 def test_rendering_shows_backend_and_mean() -> None:
@@ -85,6 +89,16 @@ def test_a_machine_without_nvml_is_fine_and_says_so(monkeypatch: pytest.MonkeyPa
     (check,) = doctor.check_gpu()
     assert check.status == "ok"
     assert "not available" in check.found
+
+
+def test_a_torch_without_cuda_beside_a_gpu_is_told_how_to_get_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(doctor, "check_gpu", lambda: [Check("GPU 0", "ok", "a GPU")])
+    (check,) = doctor.check_torch()
+    assert check.status == "warn"
+    assert check.remedy.endswith("make setup TORCH=torch==2.13.0")
 
 
 def test_little_memory_or_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,9 @@ from lit_distill.behaviours import ActionNoise, Decision, TeacherBehaviour
 from lit_distill.errors import LitDistillError
 from lit_distill.rollout import Episode, rollout
 from lit_distill.schema import Observation
+from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.sim.fake import FakeSimulator
-from lit_distill.sim.simulator import ChunkSimulator, Simulator, Snapshot
+from lit_distill.sim.simulator import Simulator, Snapshot
 from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import get_task
 from lit_distill.teachers.base import Teacher

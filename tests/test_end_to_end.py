@@ -152,7 +152,10 @@ def test_fit_collects_nothing_twice_and_refuses_other_settings(
 
 def test_verify_lists_the_shards(data: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["verify", str(data / TASK)]) == 0
-    assert capsys.readouterr().out.count("ShardReport") == EPISODES // 10
+    *shards, total = capsys.readouterr().out.splitlines()
+    assert len(shards) == EPISODES // 10
+    assert all(line.endswith(" MB: whole") and ".tar: 10 episodes, " in line for line in shards)
+    assert total == f"{EPISODES // 10} shards whole"
 
 
 @pytest.mark.libero

@@ -15,16 +15,9 @@ from tiny_training import tiny_network
 
 from lit_distill.behaviours import ActionNoise, StudentActor, TeacherActor, TeacherSpec
 from lit_distill.errors import LitDistillError
-from lit_distill.evaluation import (
-    Evaluation,
-    Protocol,
-    ResultName,
-    evaluate,
-    read_result,
-    wilson_interval,
-    write_result,
-)
+from lit_distill.evaluation import Evaluation, Protocol, evaluate, wilson_interval
 from lit_distill.networks.checkpoint import save_student
+from lit_distill.results import ResultName, read_result, write_result
 from lit_distill.schema import Observation
 from lit_distill.sim.fake import FakeSimulator
 from lit_distill.sim.simulator import fingerprint
@@ -226,7 +219,10 @@ def test_a_missing_results_file_is_told_in_one_line(tmp_path: Path):
         ({"split": "test"}, "split"),
         ({"episodes": 21}, "episodes"),
         ({"episodes": 0}, "episodes"),
-        ({"workers": -1}, "videos, workers"),
+        ({"workers": -1}, "workers"),
+        ({"execute_steps": 17}, "execute_steps"),
+        ({"image_size": 33}, "image_size"),
+        ({"seed": -1}, "seed"),
     ],
 )
 def test_a_protocol_that_cannot_be_right_is_refused(changes: dict[str, Any], key: str):

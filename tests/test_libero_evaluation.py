@@ -19,8 +19,9 @@ import callbacks.libero_evaluation
 from callbacks.libero_evaluation import LiberoEvaluation
 from callbacks.weight_averaging import ExponentialMovingAverage
 from lit_distill.errors import LitDistillError
-from lit_distill.evaluation import Evaluation, Protocol, evaluate, read_result
+from lit_distill.evaluation import Evaluation, Protocol, evaluate
 from lit_distill.networks.checkpoint import load_student
+from lit_distill.results import read_result
 from lit_distill.sim.fake import FakeSimulator
 
 TASK = "custom_libero_object_milk"

@@ -142,10 +142,65 @@ def test_make_lists_what_can_be_made() -> None:
         assert re.search(rf"^  make {target} +\w", result.stdout, re.MULTILINE)
 
 
-def test_setup_says_which_python_it_needs(tmp_path: Path) -> None:
+def copy_setup(folder: Path) -> None:
     for name in (".ci/setup", ".ci/constraints.txt", "pyproject.toml"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(REPOSITORY / name, tmp_path / name)
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(REPOSITORY / name, folder / name)
+
+
+STUB = """#!/bin/bash
+# A Python that makes environments of itself, with a torch in them once pip was told to install one.
+all="$*"
+home=$(cd "$(dirname "$0")" && pwd)
+case "$all" in
+    *'%d.%d'*) cat "$home/version" ;;
+    *'-m venv'*) rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python; cp "$home/version" .venv/bin/
+        echo venv >> log ;;
+    *'m.version("torch")'*) cat "$home/torch" ;;
+    -) test -e "$home/torch" ;;
+    *broken*) exit 1 ;;
+    *' install '*) echo "${all#*script-location }" >> log; touch "$home/torch" ;;
+esac
+"""
+
+
+def test_setup_does_what_is_asked_for_and_nothing_twice(tmp_path: Path) -> None:
+    copy_setup(tmp_path)
+    for version in ("3.11", "3.12"):
+        stub = tmp_path / version / "python"
+        stub.parent.mkdir()
+        stub.write_text(STUB)
+        stub.chmod(0o755)
+        (stub.parent / "version").write_text(version)
+
+    def setup(python: str = "", torch: str = "") -> list[str]:
+        log = tmp_path / "log"
+        log.unlink(missing_ok=True)
+        environment = {name: value for name, value in os.environ.items() if name not in ("PYTHON", "TORCH")}
+        environment |= {"PYTHON": f"{tmp_path}/{python}/python"} if python else {}
+        environment |= {"TORCH": torch} if torch else {}
+        subprocess.run(["bash", ".ci/setup"], cwd=tmp_path, env=environment, check=True, capture_output=True)
+        return log.read_text().splitlines() if log.exists() else []
+
+    others = "--constraint .ci/constraints.txt --editable .[dev]"
+    force = "--force-reinstall --no-deps"
+    assert setup("3.11") == ["venv", "torch==2.13.0", others]
+    assert setup() == []
+    assert setup("3.11") == []
+    assert setup(torch="torch==2.14.1") == [f"{force} torch==2.14.1", "torch==2.14.1", others]
+    assert setup(torch="torch==2.14.1") == []
+    assert setup() == []
+    assert setup("3.12") == ["venv", "torch==2.13.0", others]
+    assert setup() == []
+    (tmp_path / ".venv" / ".installed").unlink()
+    assert setup() == [others]
+    with pytest.raises(subprocess.CalledProcessError):
+        setup(torch="broken")
+    assert setup() == [others]
+
+
+def test_setup_says_which_python_it_needs(tmp_path: Path) -> None:
+    copy_setup(tmp_path)
     environment = {**os.environ, "PYTHON": "/no/python"}
     result = subprocess.run(
         ["bash", ".ci/setup"], cwd=tmp_path, env=environment, capture_output=True, text=True

@@ -251,6 +251,61 @@ def test_an_unknown_task_or_none_is_refused_before_anything_runs(
     assert not commands.commands
 
 
+@pytest.mark.parametrize("form", [TASK, f"[{TASK}]"])
+def test_one_task_needs_no_list_and_nested_options_reach_fit(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nested = [
+        "--fit_options.trainer.max_epochs",
+        "2",
+        "--fit_options",
+        '{"model": {"init_args": {"lr": 0.1}}}',
+    ]
+    seen: list[tuple[list[str], Study]] = []
+    monkeypatch.setattr(pipeline, "run_with", lambda runner, tasks, study: seen.append((tasks, study)))
+    assert main(["pipeline", "--tasks", form, "--fit_config", "tiny.yaml", *nested[:2]]) == 0
+    assert main(["pipeline", "--tasks", form, "--fit_config", "tiny.yaml", *nested[2:]]) == 0
+    assert [tasks for tasks, _ in seen] == [[TASK], [TASK]]
+    assert [study.fit_options for _, study in seen] == [
+        {"trainer.max_epochs": 2},
+        {"model.init_args.lr": 0.1},
+    ]
+
+
+def test_nested_keys_become_dotted_and_the_later_wins() -> None:
+    nested = {"trainer.max_epochs": 3, "trainer": {"max_epochs": "9", "callbacks": []}, "model": {}}
+    assert pipeline.flat(nested) == {"trainer.max_epochs": 9, "trainer.callbacks": [], "model": {}}
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("trainer.max_epoch", "trainer.max_epoch: no such key; did you mean trainer.max_epochs?"),
+        (
+            "trainer.callbacks.protocol.episodes",
+            "fit_options: trainer.callbacks.protocol.episodes: not a key",
+        ),
+        ("model.init_args.lr.x", "model.lr: expected float, got "),
+        ("model.init_args.rate", "BehaviorCloning has no such option"),
+    ],
+)
+def test_a_wrong_fit_option_is_refused_before_anything_runs(
+    key: str, expected: str, study: Study, commands: CommandsInThisProcess
+) -> None:
+    with pytest.raises(LitDistillError, match=expected) as caught:
+        run_with(commands, [TASK], replace(study, fit_options={key: 3}))
+    assert "\n" not in str(caught.value)
+    assert not commands.commands
+
+
+def test_the_results_of_the_fit_files_are_apart_and_ignored_by_git() -> None:
+    ignored = (REPOSITORY / ".gitignore").read_text().splitlines()
+    assert {"/experiments/results/demo/", "/experiments/results/runs/"} <= set(ignored)
+    for name in ("bc", "bc_fast"):
+        content = yaml.safe_load((REPOSITORY / "conf" / f"{name}.yaml").read_text())
+        assert content["trainer"]["callbacks"][-1]["init_args"]["study"] == f"runs/{name}"
+
+
 def test_only_settings_that_differ_become_options() -> None:
     settings = CollectSettings(episodes=7, teacher={"class_path": "some.Teacher"})
     settings = replace(settings, noise=replace(settings.noise, probability=0.25))

@@ -3,7 +3,7 @@
     L_BC = 1/|D|  sum_{(o, a) in D}  sum_{k=1..K}  m_k || pi_theta(o)_k - a_k ||^2              (1)
 
 o: observation at a chunk boundary (two views, proprioception, task); a: the teacher's chunk, K = 16 rows
-of A = 7 actions; m_k: 1 where row k was executed, 0 beyond the end of the episode; pi_theta: the student;
+of A = 7 actions; m_k: 0 beyond the end of the episode in its last chunk, else 1; pi_theta: the student;
 D: the chunks of successful episodes, here a batch of B. The sum over rows and dimensions is not divided by
 their number: the one mean is over samples.
 

@@ -22,8 +22,6 @@ class StudentPolicy:
         LitDistillError: The network knows fewer tasks than `task_index` asks for.
     """
 
-    name = "student"
-
     def __init__(self, network: StudentNetwork, task_index: int, device: str | torch.device = "cpu") -> None:
         if not 0 <= task_index < network.num_tasks:
             raise LitDistillError(

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, Observation, Outcome, TeacherChunk
-from lit_distill.sim.simulator import ChunkResult, ChunkSimulator
+from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, Observation, TeacherChunk
+from lit_distill.sim.chunks import ChunkResult, ChunkSimulator, run_chunk
 from lit_distill.sim.states import InitialState
 from lit_distill.tasks import Task
 
@@ -42,27 +42,14 @@ class FakeSimulator:
         return self.observe()
 
     def step_chunk(self, actions: np.ndarray, on_step: Callable[[], None] | None = None) -> ChunkResult:
-        """See `Simulator.step_chunk`."""
-        rewards: list[float] = []
-        outcome: Outcome | None = None
-        for action in actions:
-            if not np.isfinite(action).all():
-                outcome = "failure"
-                break
-            self.hand = np.clip(self.hand + STEP_SIZE * action[:2], -1.0, 1.0)
-            self.timestep += 1
-            success = bool(np.linalg.norm(self.hand - self.mark) < GOAL_RADIUS)
-            rewards.append(float(success))
-            if on_step is not None:
-                on_step()
-            if success:
-                outcome = "success"
-                break
-            if self.timestep >= self.task.horizon:
-                outcome = "timeout"
-                break
-        observation = self.observe() if outcome is None else None
-        return ChunkResult(np.array(rewards, dtype=np.float32), len(rewards), outcome, observation)
+        """Execute a chunk; see `run_chunk`."""
+        return run_chunk(self, actions, on_step)
+
+    def step(self, action: np.ndarray) -> bool:
+        """Move the hand; return whether it is at the mark."""
+        self.hand = np.clip(self.hand + STEP_SIZE * action[:2], -1.0, 1.0)
+        self.timestep += 1
+        return bool(np.linalg.norm(self.hand - self.mark) < GOAL_RADIUS)
 
     def observe(self) -> Observation:
         """Pictures of hand (red) and mark (green); the hand's position as proprio."""

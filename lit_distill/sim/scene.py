@@ -125,10 +125,6 @@ class Scene:
 
     # -- the objects -------------------------------------------------------------------------------
 
-    def position(self, name: str) -> np.ndarray:
-        """Position [3] of an object's body."""
-        return self.data.xpos[self._body[name]].copy()
-
     def rotation(self, name: str) -> np.ndarray:
         """Orientation [3, 3] of an object's body."""
         return self.data.xmat[self._body[name]].reshape(3, 3).copy()

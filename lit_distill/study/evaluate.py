@@ -9,8 +9,10 @@ from typing import Any
 
 from lit_distill.behaviours import EMBEDDED_TEACHER, ActionNoise, TeacherActor, TeacherSpec
 from lit_distill.errors import LitDistillError
-from lit_distill.evaluation import Protocol, ResultName, evaluate, write_result
-from lit_distill.sim.simulator import ChunkSimulator, Simulator
+from lit_distill.evaluation import Protocol, evaluate
+from lit_distill.results import ResultName, write_result
+from lit_distill.sim.chunks import ChunkSimulator
+from lit_distill.sim.simulator import Simulator
 from lit_distill.study.stored import stored_result
 from lit_distill.tasks import TASKS, Task, get_task
 from lit_distill.videos import save_episode
@@ -20,9 +22,9 @@ ALL = "all"
 
 def evaluate_teacher(
     task: list[str] | str,
-    protocol: Protocol | None = None,
+    protocol: Protocol = Protocol(),  # noqa: B008 (frozen)
     teacher: dict[str, Any] = {"class_path": EMBEDDED_TEACHER},  # noqa: B006 (never changed)
-    noise: ActionNoise | None = None,
+    noise: ActionNoise = ActionNoise(),  # noqa: B008 (frozen)
     study: str = "runs",
     method: str = "teacher",
     results: str = "experiments/results",
@@ -45,11 +47,11 @@ def evaluate_teacher(
     Raises:
         LitDistillError: unknown task or teacher, or episodes that no worker could finish.
     """
-    actor = TeacherActor(TeacherSpec.of(teacher), noise or ActionNoise())
+    actor = TeacherActor(TeacherSpec.of(teacher), noise)
     names = list(TASKS) if task == ALL else [task] if isinstance(task, str) else task
     for name in [get_task(name).name for name in names]:
         result = ResultName(study, name, method, results)
-        evaluate_from(Simulator, result, actor, protocol or Protocol(), Path(videos))
+        evaluate_from(Simulator, result, actor, protocol, Path(videos))
 
 
 def evaluate_from(

@@ -19,12 +19,16 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from lit_distill.behaviours import TeacherActor
 from lit_distill.cli import EXIT_INTERRUPTED, PROGRAM
 from lit_distill.collection import CollectSettings
 from lit_distill.errors import LitDistillError
-from lit_distill.evaluation import Protocol, ResultName
+from lit_distill.evaluation import Protocol
+from lit_distill.lightning_cli import check_lightning
 from lit_distill.networks.checkpoint import checkpoint_sha256
+from lit_distill.results import ResultName
 from lit_distill.study.evaluate import teacher_config
 from lit_distill.study.stored import stored_result
 from lit_distill.study.summary import duration, print_summary
@@ -72,7 +76,7 @@ class Stage(NamedTuple):
 
 
 def run(
-    tasks: list[str],
+    tasks: list[str] | str,
     root: str = "data",
     fit_config: str = "conf/bc_fast.yaml",
     fit_options: dict[str, Any] = {},  # noqa: B006 (never changed)
@@ -80,8 +84,8 @@ def run(
     method: str = "bc",
     results: str = "experiments/results",
     videos: str = "runs/teacher",
-    collect: CollectSettings | None = None,
-    protocol: Protocol | None = None,
+    collect: CollectSettings = CollectSettings(),  # noqa: B008 (frozen)
+    protocol: Protocol = Protocol(),  # noqa: B008 (frozen)
 ) -> None:
     """Teacher rollouts, shards, training and evaluation of each task, and a table of what came out.
 
@@ -89,10 +93,11 @@ def run(
     already, made with the same settings, is reused; a killed pipeline goes on where it stopped.
 
     Args:
-        tasks: names in the task table.
+        tasks: a task's name, or a list of names.
         root: folder of the data sets.
         fit_config: YAML file for `fit` and `test`.
-        fit_options: keys of that file with other values, for example `trainer.max_epochs: 10`.
+        fit_options: keys of that file with other values: `--fit_options.trainer.max_epochs 10`, or in a file
+            `trainer.max_epochs: 10`.
         study: folder of the results files.
         method: what the student's results are called.
         results: root of the results files.
@@ -103,18 +108,9 @@ def run(
     Raises:
         LitDistillError: a stage failed; names stage, task and the command to repeat.
     """
-    wanted = Study(
-        root,
-        fit_config,
-        fit_options,
-        study,
-        method,
-        results,
-        videos,
-        collect or CollectSettings(),
-        protocol or Protocol(),
-    )
-    run_with(run_command, tasks, wanted)
+    options = flat(fit_options)
+    wanted = Study(root, fit_config, options, study, method, results, videos, collect, protocol)
+    run_with(run_command, [tasks] if isinstance(tasks, str) else tasks, wanted)
 
 
 def run_with(runner: Runner, tasks: list[str], study: Study) -> None:
@@ -122,6 +118,7 @@ def run_with(runner: Runner, tasks: list[str], study: Study) -> None:
     if not tasks:
         raise LitDistillError("tasks: name at least one")
     configs = {task: FitConfig(study.fit_config, get_task(task).name, study.fit_options) for task in tasks}
+    check_lightning(["fit", *_fit_options(tasks[0], study)])
     makers = (collect_stage, fit_stage, test_stage, teacher_stage)
     seconds: dict[str, dict[str, float | None]] = {task: {} for task in tasks}
     for position, task in enumerate(tasks):
@@ -225,6 +222,21 @@ def changed(settings: Any, defaults: dict[str, Any], prefix: str) -> list[str]:
         elif value != default:
             options += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
     return options
+
+
+def flat(options: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys for nested ones, a later value in place of an earlier one.
+
+    `--fit_options.trainer.max_epochs 10` comes as {"trainer": {"max_epochs": "10"}}, YAML not yet read.
+    """
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and value:
+            found |= flat(value, f"{key}.")
+        else:
+            found[key] = yaml.safe_load(value) if isinstance(value, str) else value
+    return found
 
 
 def _fit_options(task: str, study: Study) -> list[str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lit_distill.errors import LitDistillError
-from lit_distill.evaluation import Protocol, ResultName, read_result
+from lit_distill.evaluation import Protocol
+from lit_distill.results import ResultName, read_result
 from lit_distill.schema import OUTCOMES
 from lit_distill.sim.simulator import fingerprint
 

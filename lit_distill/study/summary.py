@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lit_distill.evaluation import read_result
+from lit_distill.results import read_result
 
 PIPE_WIDTH = 110
 """Columns of the table where the output is no terminal."""

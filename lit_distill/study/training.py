@@ -50,7 +50,10 @@ class FitConfig:
         config = OmegaConf.merge(OmegaConf.load(DEFAULTS), OmegaConf.load(path))
         assert isinstance(config, DictConfig)
         for key, value in {**options, "data.init_args.task": task}.items():
-            OmegaConf.update(config, key, value)
+            try:
+                OmegaConf.update(config, key, value)
+            except (OmegaConfBaseException, TypeError, AttributeError):
+                raise LitDistillError(f"fit_options: {key}: not a key that can be set in {path}") from None
         try:
             content: Any = OmegaConf.to_container(config, resolve=True)
         except OmegaConfBaseException as error:

@@ -74,6 +74,7 @@ def get_task(name: str) -> Task:
     """
     if name in TASKS:
         return TASKS[name]
-    nearest = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.5)
+    nearest = [task for task in TASKS if task.endswith(f"_{name}")]
+    nearest = nearest or difflib.get_close_matches(name, TASKS, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     raise LitDistillError(f"task: unknown task {name!r}; {hint}known tasks: {', '.join(TASKS)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from lit_distill.schema import Observation, TeacherChunk
-from lit_distill.sim.simulator import ChunkSimulator
+from lit_distill.sim.chunks import ChunkSimulator
 
 
 @runtime_checkable

@@ -13,7 +13,8 @@ import numpy as np
 
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import CHUNK_LENGTH, Observation, TeacherChunk
-from lit_distill.sim.simulator import ChunkSimulator, Simulator
+from lit_distill.sim.chunks import ChunkSimulator
+from lit_distill.sim.simulator import Simulator
 
 if TYPE_CHECKING:  # MuJoCo is imported once there is a simulator, which has then chosen the GL backend
     from lit_distill.sim.scene import Scene
