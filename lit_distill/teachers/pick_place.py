@@ -116,9 +116,8 @@ class PickPlace:
         sideways = float(np.linalg.norm(error[:2]))
         yaw = self._yaw_error(grasp)
         high = self._travel_height()
-        closing = self.scene.closing_command > 0.0
         at_height = error[2] > -GRASP_HEIGHT_TOLERANCE_M
-        if closing and self.scene.closing_command >= FIRM_COMMAND:
+        if self.scene.closing_command >= FIRM_COMMAND:
             # Closed and not holding: a miss. Open; rise once the fingers no longer surround the object.
             return self._servo(np.array([0.0, 0.0, 0.03]), 0.0, OPEN)
         # Fingers that started to close may push the object or the hand aside by their play.
