@@ -133,6 +133,8 @@ def run_episodes(
     Raises:
         LitDistillError: bad input, which no retry mends.
     """
+    if workers < 0:
+        raise LitDistillError(f"workers: must be 0 (this process) or more, got {workers}")
     if workers == 0:
         try:
             for job in jobs:
