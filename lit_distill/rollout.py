@@ -138,7 +138,7 @@ def _transitions(chunks: list[_Chunk], outcome: Outcome, **common: Any) -> list[
             **common,
         )
         for index, (chunk, label, value, next_value) in enumerate(
-            zip(chunks, labels, values, [*values[1:], None], strict=True)
+            zip(chunks, labels, values, [*values, None][1:], strict=True)
         )
     ]
 
