@@ -48,6 +48,12 @@ class _Chunk:
     result: ChunkResult
 
 
+def check_execute_steps(execute_steps: int) -> None:
+    """Raise LitDistillError unless a chunk has so many actions to execute."""
+    if not 1 <= execute_steps <= CHUNK_LENGTH:
+        raise LitDistillError(f"execute_steps: must be in 1..{CHUNK_LENGTH}, got {execute_steps}")
+
+
 def rollout(
     simulator: ChunkSimulator,
     behaviour: Behaviour,
@@ -71,8 +77,7 @@ def rollout(
         execute_steps: how many of a chunk's 16 actions are executed before looking again.
         record_every: record a frame every so many control steps, 0 for none.
     """
-    if not 1 <= execute_steps <= CHUNK_LENGTH:
-        raise LitDistillError(f"execute_steps: must be in 1..{CHUNK_LENGTH}, got {execute_steps}")
+    check_execute_steps(execute_steps)
     random = np.random.default_rng(seed)
     recorder = _Recorder(simulator, record_every)
     chunks: list[_Chunk] = []

@@ -18,7 +18,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from lit_distill.behaviours import Actor, Behaviour
 from lit_distill.errors import LitDistillError
-from lit_distill.rollout import Episode, rollout
+from lit_distill.rollout import Episode, check_execute_steps, rollout
 from lit_distill.schema import CHUNK_LENGTH
 from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.sim.simulator import Simulator
@@ -66,14 +66,17 @@ class EpisodeJob:
         return f"{self.task} {self.split}/{self.index}"
 
 
-def check_run_settings(execute_steps: int, image_size: int, workers: int, seed: int) -> None:
-    """Raise LitDistillError naming the first setting that no episode could be run with."""
-    if not 1 <= execute_steps <= CHUNK_LENGTH:
-        raise LitDistillError(f"execute_steps: must be in 1..{CHUNK_LENGTH}, got {execute_steps}")
-    if image_size < 2 or image_size % 2:
-        raise LitDistillError(f"image_size: must be a positive even number of pixels, got {image_size}")
+def _check_workers(workers: int) -> None:
     if workers < 0:
         raise LitDistillError(f"workers: must be 0 (this process) or more, got {workers}")
+
+
+def check_run_settings(execute_steps: int, image_size: int, workers: int, seed: int) -> None:
+    """Raise LitDistillError naming the first setting that no episode could be run with."""
+    check_execute_steps(execute_steps)
+    if image_size < 2 or image_size % 2:
+        raise LitDistillError(f"image_size: must be a positive even number of pixels, got {image_size}")
+    _check_workers(workers)
     if seed < 0:
         raise LitDistillError(f"seed: must not be negative, got {seed}")
 
@@ -133,8 +136,7 @@ def run_episodes(
     Raises:
         LitDistillError: bad input, which no retry mends.
     """
-    if workers < 0:
-        raise LitDistillError(f"workers: must be 0 (this process) or more, got {workers}")
+    _check_workers(workers)
     if workers == 0:
         try:
             for job in jobs:
