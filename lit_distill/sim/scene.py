@@ -48,9 +48,10 @@ class Scene:
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
         self.model, self.data = simulator.model, simulator.data
-        env = simulator.env
+        env = self._env = simulator.env
         self.goal: list[list[str]] = [list(predicate) for predicate in env.parsed_problem["goal_state"]]
         self.objects: list[str] = sorted(env.objects_dict)
+        self.fixtures: list[str] = sorted(env.fixtures_dict)
         self._geoms = {
             name: self._collision_geoms(env.obj_body_id[name])
             for name in [*env.objects_dict, *env.fixtures_dict]
@@ -122,6 +123,21 @@ class Scene:
         full = np.zeros((6, self.model.nv))
         mujoco.mj_jacSite(self.model, self.data, full[:3], full[3:], self._arm.site)
         return full[:, self._arm.dof_index]
+
+    # -- the problem -------------------------------------------------------------------------------
+
+    def met(self, predicate: list[str]) -> bool:
+        """Whether LIBERO's own predicate, such as `["in", "ketchup_1", "basket_1_contain_region"]`, holds."""
+        return bool(self._env._eval_predicate(predicate))
+
+    def category(self, name: str) -> str:
+        """LIBERO's class of an object or fixture: `basket`, `white_cabinet`, ..."""
+        return str(self._env.get_object(name).category_name)
+
+    def parent(self, region: str) -> str | None:
+        """The object or fixture that a region belongs to, None if there is no such region."""
+        site = self._env.object_sites_dict.get(region)
+        return None if site is None else str(site.parent_name)
 
     # -- the objects -------------------------------------------------------------------------------
 

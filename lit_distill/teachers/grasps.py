@@ -1,0 +1,46 @@
+"""Where to take hold of an object: candidates for a hand that points down, by object category."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lit_distill.sim.scene import Scene
+
+BELOW_TOP_M = 0.022
+ABOVE_BOTTOM_M = 0.015
+
+
+@dataclass(frozen=True)
+class Grasp:
+    """Where to close the fingers.
+
+    Attributes:
+        position: grip site position [3], m, world.
+        axis: unit vector [3] along which the fingers close, horizontal.
+        width: what the fingers close on along the axis, m.
+    """
+
+    position: np.ndarray
+    axis: np.ndarray
+    width: float
+
+
+def grasp_candidates(scene: Scene, name: str) -> list[Grasp]:
+    """Return the grasps of an object in its present pose, in no particular order."""
+    return box_grasps(scene, name)
+
+
+def box_grasps(scene: Scene, name: str) -> list[Grasp]:
+    """Top-down grasps at the middle of the object's box, along each of its two level axes."""
+    extent = scene.extent(name)
+    height = max(extent.top - BELOW_TOP_M, extent.bottom + ABOVE_BOTTOM_M)
+    position = np.array([*extent.centre[:2], height])
+    level = sorted(scene.rotation(name).T, key=lambda axis: abs(axis[2]))[:2]
+    grasps = []
+    for axis in level:
+        flat = np.array([axis[0], axis[1], 0.0])
+        flat /= np.linalg.norm(flat)
+        grasps.append(Grasp(position, flat, scene.width_along(name, flat)))
+    return grasps

@@ -1,0 +1,122 @@
+"""Moving the Panda's hand: what every skill of the embedded teacher uses.
+
+All lengths are metres in the world frame, all angles radians. Nothing here remembers anything: each answer
+depends on the simulator's present state alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from lit_distill.schema import ACTION_DIM
+from lit_distill.sim.osc import POSITION_SCALE_M, ROTATION_SCALE_RAD
+from lit_distill.sim.scene import Scene
+
+OPEN, CLOSE = -1.0, 1.0
+POSITION_GAIN, ROTATION_GAIN = 1.6, 1.2
+MAX_OPENING_M = 0.08
+SPEED_M = 0.0145
+"""Distance that the saturated position command covers in one control step."""
+SLOW_WITHIN_M, SLOWEST = 0.12, 0.3
+"""Closer to where it is going than this, the hand moves slower, down to this share of its top speed."""
+
+# The hand, measured from the grip site along the approach direction and across it.
+FINGERTIP_M = 0.013
+PALM_M = 0.024
+HAND_HALF_WIDTH_M = 0.11
+HAND_HALF_DEPTH_M = 0.035
+
+FIRM_COMMAND = 0.7
+"""Gripper command from which on the fingers press."""
+JOINT_7_LIMIT_RAD = 2.6
+TRAVEL_CLEARANCE_M = 0.05
+
+# Recovery.
+MAX_TILT_RAD = 0.6
+JOINT_MARGIN_RAD = 0.05
+REACH_M = 0.78
+HOMING_GAIN = 1.0
+
+
+class Hand:
+    """The hand of one scene.
+
+    Args:
+        scene: view of the simulator's present state.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+
+    # -- motion ------------------------------------------------------------------------------------
+
+    def servo(self, offset: np.ndarray, yaw: float, gripper: float) -> np.ndarray:
+        """Action [7] that moves by `offset` [3] (m) and turns by `yaw` (rad, world z), pointing down.
+
+        It slows down on arrival, which gives whoever imitates it more looks where precision counts.
+        """
+        upright = np.cross(self.scene.eef_rotation[:, 2], np.array([0.0, 0.0, -1.0]))
+        speed = float(np.clip(np.linalg.norm(offset) / SLOW_WITHIN_M, SLOWEST, 1.0))
+        return action(offset, upright + np.array([0.0, 0.0, yaw]), gripper, speed)
+
+    def wait(self, gripper: float) -> np.ndarray:
+        """Action [7] that stays and opens or closes."""
+        return self.servo(np.zeros(3), 0.0, gripper)
+
+    def go_home(self, gripper: float) -> np.ndarray:
+        """Action [7] towards the home joints, along J (q_home - q)."""
+        twist = self.scene.jacobian() @ (self.scene.home - self.scene.joints) * HOMING_GAIN
+        return action(twist[:3], twist[3:], gripper)
+
+    def stranded(self) -> bool:
+        """Tilted, at a joint limit, or out of reach: the servo cannot be trusted from here."""
+        scene = self.scene
+        tilt = np.arccos(np.clip(-scene.eef_rotation[2, 2], -1.0, 1.0))
+        joints = scene.joints
+        margin = np.minimum(joints - scene.joint_limits[:, 0], scene.joint_limits[:, 1] - joints)
+        reach = np.linalg.norm(scene.eef_position[:2] - scene.base[:2])
+        return bool(tilt > MAX_TILT_RAD or margin.min() < JOINT_MARGIN_RAD or reach > REACH_M + 0.05)
+
+    def turn_to(self, axis: np.ndarray) -> float:
+        """Turn (rad, about world z) that makes the fingers close along a horizontal direction [3].
+
+        Of the two half turns the one that joint 7 allows. The hand points down: turning by +yaw about world
+        z turns joint 7 by -yaw. Of two equal turns the one that leaves joint 7 nearer its middle, so that
+        the same scene always gets the same answer.
+        """
+        closes = self.scene.eef_rotation[:, 0]
+        error = np.arctan2(axis[1], axis[0]) - np.arctan2(closes[1], closes[0])
+        error = (error + np.pi / 2) % np.pi - np.pi / 2
+        joint_7 = self.scene.joints[6]
+        allowed = [
+            turn for turn in (error, error - np.pi, error + np.pi) if abs(joint_7 - turn) < JOINT_7_LIMIT_RAD
+        ]
+        return float(min(allowed or [error], key=lambda turn: abs(turn) + 0.5 * abs(joint_7 - turn)))
+
+    # -- looking -----------------------------------------------------------------------------------
+
+    def holds(self, name: str) -> bool:
+        """Whether the closing fingers touch an object on both sides."""
+        return self.scene.closing_command > 0.0 and self.scene.fingers_touching(name) == 2
+
+    def within_reach(self, point: np.ndarray) -> bool:
+        """Whether the arm can work at a point [3]."""
+        return bool(np.linalg.norm(point[:2] - self.scene.base[:2]) <= REACH_M)
+
+    def travel_height(self, names: Iterable[str], highest: float = 0.4) -> float:
+        """Height (m) at which the grip site passes over the objects `names` that are lower than `highest`."""
+        tops = [top for name in names if (top := self.scene.extent(name).top) < highest]
+        return max(tops, default=highest / 2) + TRAVEL_CLEARANCE_M
+
+
+def action(offset: np.ndarray, turn: np.ndarray, gripper: float, speed: float = 1.0) -> np.ndarray:
+    """Action [7] for a displacement (m) and an axis-angle turn (rad), each scaled down as a vector."""
+    command = np.empty(ACTION_DIM)
+    command[:3] = offset * (POSITION_GAIN / POSITION_SCALE_M)
+    command[3:6] = turn * (ROTATION_GAIN / ROTATION_SCALE_RAD)
+    for part, largest in ((slice(0, 3), speed), (slice(3, 6), 1.0)):
+        command[part] /= max(1.0, float(np.linalg.norm(command[part])) / largest)
+    command[6] = gripper
+    return command
