@@ -53,8 +53,15 @@ class Scene:
         self.model, self.data = simulator.model, simulator.data
         env = self._env = simulator.env
         self.goal: list[list[str]] = [list(predicate) for predicate in env.parsed_problem["goal_state"]]
+        self.start: list[list[str]] = [list(predicate) for predicate in env.parsed_problem["initial_state"]]
         self.objects: list[str] = sorted(env.objects_dict)
         self.fixtures: list[str] = sorted(env.fixtures_dict)
+        self._categories = {
+            name: category
+            for kind in ("objects", "fixtures")
+            for category, names in env.parsed_problem[kind].items()
+            for name in names
+        }
         self._geoms = {
             name: self._collision_geoms(env.obj_body_id[name])
             for name in [*env.objects_dict, *env.fixtures_dict]
@@ -135,8 +142,8 @@ class Scene:
         return bool(self._env._eval_predicate(predicate))
 
     def category(self, name: str) -> str:
-        """LIBERO's class of an object or fixture: `basket`, `white_cabinet`, ..."""
-        return str(self._env.get_object(name).category_name)
+        """The class that the BDDL file gives an object or fixture: `basket`, `kitchen_table`; "" if none."""
+        return self._categories.get(name, "")
 
     def parent(self, region: str) -> str | None:
         """The object or fixture that a region belongs to, None if there is no such region."""
