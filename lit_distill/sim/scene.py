@@ -174,6 +174,19 @@ class Scene:
         along = self.corners(name) @ axis
         return float(along.max() - along.min())
 
+    def joint_names(self, name: str) -> list[str]:
+        """MuJoCo's names of the joints of an articulated fixture: knobs, doors, drawers."""
+        return list(self._env.get_object(name).joints)
+
+    def joint_position(self, joint: str) -> float:
+        """Position of a joint by its name: rad (hinge) or m (slide)."""
+        return float(self.data.joint(joint).qpos[0])
+
+    def joint_frame(self, joint: str) -> tuple[np.ndarray, np.ndarray]:
+        """Origin [3] and orientation [3, 3] of the body that a joint moves."""
+        body = int(self.model.joint(joint).bodyid[0])
+        return self.data.xpos[body].copy(), self.data.xmat[body].reshape(3, 3).copy()
+
     def fingers_touching(self, name: str) -> int:
         """How many of the two fingers touch an object: 0, 1 or 2."""
         geoms = self._geoms[name]
