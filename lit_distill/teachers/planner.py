@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lit_distill.errors import LitDistillError
 from lit_distill.sim.scene import Scene
+from lit_distill.teachers.caddy import CaddyCompartment
 from lit_distill.teachers.destinations import Destination, OpenContainer
 from lit_distill.teachers.hand import Hand
 from lit_distill.teachers.pick_place import PickPlace
@@ -35,6 +36,8 @@ def _inside(scene: Scene, target: str, region: str) -> tuple[Destination, str]:
     container = scene.parent(region)
     if container is not None and scene.category(container) == "basket":
         return OpenContainer(scene, target, container, region), container
+    if container is not None and scene.category(container) == "desk_caddy":
+        return CaddyCompartment(scene, target, container, region), container
     raise LitDistillError(
         f"{scene.simulator.task.bddl}: the embedded teacher cannot put anything into {region}; "
         "choose another teacher"
