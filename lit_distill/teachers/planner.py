@@ -11,6 +11,7 @@ from functools import partial
 
 from lit_distill.errors import LitDistillError
 from lit_distill.sim.scene import Scene
+from lit_distill.teachers.caddy import CaddyCompartment
 from lit_distill.teachers.destinations import Destination, OpenContainer, Shared
 from lit_distill.teachers.grasps import GRASPS
 from lit_distill.teachers.hand import Hand
@@ -28,6 +29,10 @@ DEVICES: dict[tuple[str, str], Callable[[Scene, Hand, str], Skill]] = {
 
 DESTINATIONS: dict[tuple[str, str, str], Callable[[Scene, str, str, str], Destination]] = {
     ("in", "basket", "contain_region"): OpenContainer,
+    **{
+        ("in", "desk_caddy", f"{side}_contain_region"): CaddyCompartment
+        for side in ("back", "front", "left", "right")
+    },
 }
 """(predicate, category of the receptacle, its region or "" for the receptacle itself) -> destination, made
 from scene, object, receptacle and the predicate's second argument."""
