@@ -43,7 +43,7 @@ class CaddyCompartment:
         )
 
     def _across(self, half_size: np.ndarray) -> np.ndarray:
-        """World x or y [3]: along the compartment's narrow side, or along the object's thin one if it is square."""
+        """World x or y [3]: the compartment's narrow side; if it is square, the object's thin one."""
         if abs(half_size[0] - half_size[1]) >= SQUARE_M:
             return np.eye(3)[int(np.argmin(half_size[:2]))]
         return min(np.eye(3)[:2], key=lambda axis: self.scene.width_along(self.target, axis))
