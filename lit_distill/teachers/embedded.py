@@ -48,9 +48,7 @@ class EmbeddedTeacher:
         controller = self._controller(simulator)
         snapshot = simulator.snapshot()
         try:
-            simulator.refresh()
             actions, success = simulator.imagine(controller.act, CHUNK_LENGTH)
-            simulator.refresh()
             value = 1.0 if success else controller.progress()
         finally:
             simulator.restore(snapshot)
