@@ -43,6 +43,9 @@ class Scene:
 
     Args:
         simulator: the simulator to look into; nothing is copied, so the view is always the present.
+
+    Attributes:
+        surface: height (m) of the floor or table that LIBERO places things on, to 4 cm.
     """
 
     def __init__(self, simulator: Simulator) -> None:
@@ -74,6 +77,7 @@ class Scene:
         joints = [self.model.dof_jntid[dof] for dof in arm.dof_index]
         self.joint_limits = self.model.jnt_range[joints]  # [7, 2] rad
         self.base = self.data.body(env.robots[0].robot_model.root_body).xpos.copy()
+        self.surface = float(env.workspace_offset[2])
 
     def _named_geoms(self, names: list[str]) -> list[int]:
         return [mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_GEOM, name) for name in names]
@@ -146,6 +150,12 @@ class Scene:
         site = self._env.object_sites_dict.get(region)
         return None if site is None else str(site.parent_name)
 
+    def region_box(self, region: str) -> tuple[np.ndarray, np.ndarray]:
+        """World-aligned box of a region as LIBERO takes it: centre [3] and half sizes [3], m."""
+        site = self.data.site(region)
+        half_size = np.abs(site.xmat.reshape(3, 3) @ self._env.object_sites_dict[region].size)
+        return site.xpos.copy(), half_size
+
     # -- the objects -------------------------------------------------------------------------------
 
     def rotation(self, name: str) -> np.ndarray:
@@ -169,6 +179,19 @@ class Scene:
         """Width (m) of an object along a world direction [3]."""
         along = self.corners(name) @ axis
         return float(along.max() - along.min())
+
+    def joint_names(self, name: str) -> list[str]:
+        """MuJoCo's names of the joints of an articulated fixture: knobs, doors, drawers."""
+        return list(self._env.get_object(name).joints)
+
+    def joint_position(self, joint: str) -> float:
+        """Position of a joint by its name: rad (hinge) or m (slide)."""
+        return float(self.data.joint(joint).qpos[0])
+
+    def joint_frame(self, joint: str) -> tuple[np.ndarray, np.ndarray]:
+        """Origin [3] and orientation [3, 3] of the body that a joint moves."""
+        body = int(self.model.joint(joint).bodyid[0])
+        return self.data.xpos[body].copy(), self.data.xmat[body].reshape(3, 3).copy()
 
     def fingers_touching(self, name: str) -> int:
         """How many of the two fingers touch an object: 0, 1 or 2."""
