@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from lit_distill.errors import LitDistillError
 from lit_distill.sim.scene import Scene
+from lit_distill.teachers.base import Refusal
 from lit_distill.teachers.caddy import CaddyCompartment
 from lit_distill.teachers.destinations import Destination, OpenContainer, Shared
 from lit_distill.teachers.grasps import GRASPS
@@ -40,10 +40,6 @@ from scene, object, receptacle and the predicate's second argument."""
 ENCLOSED: dict[tuple[str, str], str] = {}
 """(category, region) -> the region that `open` and `close` take for it, "" where they take the object
 itself: what has to be open before a hand can reach into the region."""
-
-
-class Refusal(LitDistillError):
-    """A goal that the embedded teacher has no skill for; the line names what is missing."""
 
 
 def make_plan(scene: Scene) -> Plan:
@@ -166,6 +162,4 @@ class _Planner:
         return [WhileNeeded(self._operate(["open", thing]), needed)]
 
     def _refusal(self, reason: str) -> Refusal:
-        return Refusal(
-            f"{self.scene.simulator.task.bddl}: the embedded teacher {reason}; choose another teacher"
-        )
+        return Refusal(self.scene.simulator.task.bddl, reason)
