@@ -90,7 +90,7 @@ class PickPlace:
         yaw = self.hand.turn_to(grasp.axis)
         high = self._travel_height()
         at_height = error[2] > -GRASP_HEIGHT_TOLERANCE_M
-        if self.scene.closing_command >= FIRM_COMMAND:
+        if self.hand.closed():
             # Closed and not holding: a miss. Open; rise once the fingers no longer surround the object.
             return self.hand.servo(np.array([0.0, 0.0, 0.03]), 0.0, OPEN)
         # Fingers that started to close may push the object or the hand aside by their play.
@@ -118,7 +118,7 @@ class PickPlace:
 
     def _grasp_cost(self, grasp: Grasp) -> float:
         """Prefer the thinnest axis (the most play for an imprecise hand), a small turn, free space."""
-        cost = grasp.width / WIDTH_WORTH_A_RADIAN_M + abs(self.hand.turn_to(grasp.axis))
+        cost = grasp.width / WIDTH_WORTH_A_RADIAN_M + abs(self.hand.turn_to(grasp.axis)) + grasp.penalty
         cost += 100.0 * max(0.0, grasp.width - MAX_GRASP_WIDTH_M) / WIDTH_WORTH_A_RADIAN_M
         cost += 5.0 * sum(self._hand_would_hit(grasp, name) for name in self.others)
         return cost

@@ -12,6 +12,7 @@ from functools import partial
 from lit_distill.errors import LitDistillError
 from lit_distill.sim.scene import Scene
 from lit_distill.teachers.destinations import Destination, OpenContainer, Shared
+from lit_distill.teachers.drawer import InDrawer
 from lit_distill.teachers.grasps import GRASPS
 from lit_distill.teachers.hand import Hand
 from lit_distill.teachers.ordering import Afterwards, WhileNeeded
@@ -24,6 +25,7 @@ DEVICES: dict[tuple[str, str], Callable[[Scene, Hand, str], Skill]] = {}
 
 DESTINATIONS: dict[tuple[str, str, str], Callable[[Scene, str, str, str], Destination]] = {
     ("in", "basket", "contain_region"): OpenContainer,
+    ("in", "white_cabinet", "bottom_region"): InDrawer,
 }
 """(predicate, category of the receptacle, its region or "" for the receptacle itself) -> destination, made
 from scene, object, receptacle and the predicate's second argument."""
