@@ -156,6 +156,12 @@ class Scene:
         site = self._env.object_sites_dict.get(region)
         return None if site is None else str(site.parent_name)
 
+    def region_box(self, region: str) -> tuple[np.ndarray, np.ndarray]:
+        """World-aligned box of a region as LIBERO takes it: centre [3] and half sizes [3], m."""
+        site = self.data.site(region)
+        half_size = np.abs(site.xmat.reshape(3, 3) @ self._env.object_sites_dict[region].size)
+        return site.xpos.copy(), half_size
+
     # -- the objects -------------------------------------------------------------------------------
 
     def position(self, name: str) -> np.ndarray:
@@ -186,6 +192,19 @@ class Scene:
         """Width (m) of an object along a world direction [3]."""
         along = self.corners(name) @ axis
         return float(along.max() - along.min())
+
+    def joint_names(self, name: str) -> list[str]:
+        """MuJoCo's names of the joints of an articulated fixture: knobs, doors, drawers."""
+        return list(self._env.get_object(name).joints)
+
+    def joint_position(self, joint: str) -> float:
+        """Position of a joint by its name: rad (hinge) or m (slide)."""
+        return float(self.data.joint(joint).qpos[0])
+
+    def joint_frame(self, joint: str) -> tuple[np.ndarray, np.ndarray]:
+        """Origin [3] and orientation [3, 3] of the body that a joint moves."""
+        body = int(self.model.joint(joint).bodyid[0])
+        return self.data.xpos[body].copy(), self.data.xmat[body].reshape(3, 3).copy()
 
     def fingers_touching(self, name: str) -> int:
         """How many of the two fingers touch an object: 0, 1 or 2."""

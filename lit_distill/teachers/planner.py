@@ -11,21 +11,30 @@ from functools import partial
 
 from lit_distill.errors import LitDistillError
 from lit_distill.sim.scene import Scene
+from lit_distill.teachers.caddy import CaddyCompartment
 from lit_distill.teachers.destinations import Destination, OpenContainer, Shared
 from lit_distill.teachers.drawer import InDrawer
 from lit_distill.teachers.grasps import GRASPS
 from lit_distill.teachers.hand import Hand
+from lit_distill.teachers.knob import TurnKnob
 from lit_distill.teachers.ordering import Afterwards, WhileNeeded
 from lit_distill.teachers.pick_place import PickPlace
 from lit_distill.teachers.skills import Plan, Skill
 
-DEVICES: dict[tuple[str, str], Callable[[Scene, Hand, str], Skill]] = {}
+DEVICES: dict[tuple[str, str], Callable[[Scene, Hand, str], Skill]] = {
+    ("turnon", "flat_stove"): partial(TurnKnob, on=True),
+    ("turnoff", "flat_stove"): partial(TurnKnob, on=False),
+}
 """(predicate, category) -> skill, made from scene, hand and the predicate's argument: `turnon` of a
 `flat_stove`, `open` of a `white_cabinet`'s drawer (whose argument is the drawer's region)."""
 
 DESTINATIONS: dict[tuple[str, str, str], Callable[[Scene, str, str, str], Destination]] = {
     ("in", "basket", "contain_region"): OpenContainer,
     ("in", "white_cabinet", "bottom_region"): InDrawer,
+    **{
+        ("in", "desk_caddy", f"{side}_contain_region"): CaddyCompartment
+        for side in ("back", "front", "left", "right")
+    },
 }
 """(predicate, category of the receptacle, its region or "" for the receptacle itself) -> destination, made
 from scene, object, receptacle and the predicate's second argument."""
