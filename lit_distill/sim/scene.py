@@ -172,6 +172,10 @@ class Scene:
         """Orientation [3, 3] of an object's body."""
         return self.data.xmat[self._body[name]].reshape(3, 3).copy()
 
+    def geoms(self, *names: str) -> np.ndarray:
+        """Ids [n] of the collision geoms of objects and fixtures."""
+        return np.concatenate([self._geoms[name] for name in names])
+
     def corners(self, name: str) -> np.ndarray:
         """World corners [8 n, 3] of the boxes around an object's n collision geoms."""
         return self.box_corners(self._geoms[name])
