@@ -123,8 +123,8 @@ class Hand:
         if self.scene.closing_command <= 0.0:
             return False
         touching = self.scene.fingers_touching(name)
-        firm = self.scene.closing_command >= FIRM_COMMAND
-        return touching == 2 or (touching == 1 and firm and self.scene.opening > BLOCKED_OPENING_M)
+        blocked = self.closed() and self.scene.opening > BLOCKED_OPENING_M
+        return touching == 2 or (touching == 1 and blocked)
 
     def closed(self) -> bool:
         """Whether the fingers have closed as far as they can: whatever they missed, they missed."""

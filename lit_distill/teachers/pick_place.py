@@ -30,6 +30,8 @@ GRASP_HEIGHT_TOLERANCE_M = 0.008
 MAX_GRASP_WIDTH_M = 0.072
 WIDTH_WORTH_A_RADIAN_M = 0.01
 """How much thinner an axis must be to be worth a turn by a radian."""
+WAY_WORTH_A_RADIAN_M = 0.15
+"""How much nearer a grasp must be to be worth a turn by a radian."""
 CLASH_COST_RAD, MOST_CLASHES = 5.0, 3
 """What each thing that the hand would hit costs, in radians of turning, and how many count."""
 TURN_HELD_COST = 1.5
@@ -127,6 +129,7 @@ class PickPlace:
         cost = grasp.width / WIDTH_WORTH_A_RADIAN_M + abs(self.hand.turn_to(grasp.axis)) + grasp.penalty
         cost += 100.0 * max(0.0, grasp.width - MAX_GRASP_WIDTH_M) / WIDTH_WORTH_A_RADIAN_M
         cost += CLASH_COST_RAD * min(clashes(grasp, boxes), MOST_CLASHES)
+        cost += float(np.linalg.norm(grasp.position - self.scene.eef_position)) / WAY_WORTH_A_RADIAN_M
         if axis is not None:
             cost += TURN_HELD_COST * np.arccos(min(1.0, abs(float(grasp.axis @ axis))))
         return cost
