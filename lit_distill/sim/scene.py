@@ -43,6 +43,9 @@ class Scene:
 
     Args:
         simulator: the simulator to look into; nothing is copied, so the view is always the present.
+
+    Attributes:
+        surface: height (m) of the floor or table that LIBERO places things on, to 4 cm.
     """
 
     def __init__(self, simulator: Simulator) -> None:
@@ -50,8 +53,15 @@ class Scene:
         self.model, self.data = simulator.model, simulator.data
         env = self._env = simulator.env
         self.goal: list[list[str]] = [list(predicate) for predicate in env.parsed_problem["goal_state"]]
+        self.start: list[list[str]] = [list(predicate) for predicate in env.parsed_problem["initial_state"]]
         self.objects: list[str] = sorted(env.objects_dict)
         self.fixtures: list[str] = sorted(env.fixtures_dict)
+        self._categories = {
+            name: category
+            for kind in ("objects", "fixtures")
+            for category, names in env.parsed_problem[kind].items()
+            for name in names
+        }
         self._geoms = {
             name: self._collision_geoms(env.obj_body_id[name])
             for name in [*env.objects_dict, *env.fixtures_dict]
@@ -67,6 +77,7 @@ class Scene:
         joints = [self.model.dof_jntid[dof] for dof in arm.dof_index]
         self.joint_limits = self.model.jnt_range[joints]  # [7, 2] rad
         self.base = self.data.body(env.robots[0].robot_model.root_body).xpos.copy()
+        self.surface = float(env.workspace_offset[2])
 
     def _named_geoms(self, names: list[str]) -> list[int]:
         return [mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_GEOM, name) for name in names]
@@ -131,8 +142,8 @@ class Scene:
         return bool(self._env._eval_predicate(predicate))
 
     def category(self, name: str) -> str:
-        """LIBERO's class of an object or fixture: `basket`, `white_cabinet`, ..."""
-        return str(self._env.get_object(name).category_name)
+        """The class that the BDDL file gives an object or fixture: `basket`, `kitchen_table`; "" if none."""
+        return self._categories.get(name, "")
 
     def parent(self, region: str) -> str | None:
         """The object or fixture that a region belongs to, None if there is no such region."""

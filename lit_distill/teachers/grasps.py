@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,11 +28,6 @@ class Grasp:
     width: float
 
 
-def grasp_candidates(scene: Scene, name: str) -> list[Grasp]:
-    """Return the grasps of an object in its present pose, in no particular order."""
-    return box_grasps(scene, name)
-
-
 def box_grasps(scene: Scene, name: str) -> list[Grasp]:
     """Top-down grasps at the middle of the object's box, along each of its two level axes."""
     extent = scene.extent(name)
@@ -44,3 +40,26 @@ def box_grasps(scene: Scene, name: str) -> list[Grasp]:
         flat /= np.linalg.norm(flat)
         grasps.append(Grasp(position, flat, scene.width_along(name, flat)))
     return grasps
+
+
+GRASPS: dict[str, Callable[[Scene, str], list[Grasp]]] = dict.fromkeys(
+    (
+        "alphabet_soup",
+        "bbq_sauce",
+        "butter",
+        "chocolate_pudding",
+        "cream_cheese",
+        "ketchup",
+        "milk",
+        "orange_juice",
+        "salad_dressing",
+        "tomato_sauce",
+    ),
+    box_grasps,
+)
+"""Category of an object -> its grasps in its present pose, in no particular order."""
+
+
+def grasp_candidates(scene: Scene, name: str) -> list[Grasp]:
+    """Return the grasps of an object of a category in `GRASPS` in its present pose."""
+    return GRASPS[scene.category(name)](scene, name)

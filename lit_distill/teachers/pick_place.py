@@ -170,9 +170,8 @@ class PickPlace:
         return bool(over and below_rim and (hand_low or object_low or not held))
 
     def _lost(self, target: Extent) -> bool:
-        """Whether the object is beyond the arm's reach, or fell off what the robot stands beside."""
-        fallen = target.bottom < self.scene.base[2] - 0.05
-        return not self.hand.within_reach(target.centre) or fallen
+        """Whether the object is beyond the arm's reach."""
+        return not self.hand.within_reach(target.centre) or target.bottom < self.scene.surface - 0.05
 
     # -- potential ---------------------------------------------------------------------------------
 
