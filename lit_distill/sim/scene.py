@@ -150,7 +150,17 @@ class Scene:
         site = self._env.object_sites_dict.get(region)
         return None if site is None else str(site.parent_name)
 
+    def region_box(self, region: str) -> tuple[np.ndarray, np.ndarray]:
+        """World-aligned box of a region as LIBERO takes it: centre [3] and half sizes [3], m."""
+        site = self.data.site(region)
+        half_size = np.abs(site.xmat.reshape(3, 3) @ self._env.object_sites_dict[region].size)
+        return site.xpos.copy(), half_size
+
     # -- the objects -------------------------------------------------------------------------------
+
+    def position(self, name: str) -> np.ndarray:
+        """Origin [3] of an object's body, which LIBERO's predicates compare."""
+        return self.data.xpos[self._body[name]].copy()
 
     def rotation(self, name: str) -> np.ndarray:
         """Orientation [3, 3] of an object's body."""

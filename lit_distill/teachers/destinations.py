@@ -12,6 +12,9 @@ from lit_distill.sim.scene import Scene
 CARRY_CLEARANCE_M = 0.035
 RELEASE_ABOVE_RIM_M = 0.01
 OVER_CONTAINER_M = 0.025
+ON_BURNER_M = 0.015
+BURNER_ABOVE_SITE_M = 0.0255
+"""From the region's site, in the middle of the stove's base, up to its surface."""
 SHARE_OF_RECEPTACLE = 0.5
 """How far apart two objects are put in one receptacle, as a share of its longer side."""
 
@@ -73,6 +76,39 @@ class OpenContainer:
             carry_height=extent.top + CARRY_CLEARANCE_M,
             tolerance=OVER_CONTAINER_M,
             lowest_hand=extent.top + RELEASE_ABOVE_RIM_M,
+        )
+
+
+class CookRegion:
+    """The burner of a flat stove.
+
+    LIBERO's `On` asks for contact with the stove and for the body's origin above the region.
+
+    Args:
+        scene: view of the simulator's present state.
+        target: LIBERO's name of the object to be put there.
+        stove: LIBERO's name of the stove.
+        region: the goal's region, as in the BDDL file.
+    """
+
+    def __init__(self, scene: Scene, target: str, stove: str, region: str) -> None:
+        self.scene, self.target, self.region = scene, target, region
+
+    def reached(self) -> bool:
+        """Whether the object stands on the burner; see `Destination`."""
+        return self.scene.met(["on", self.target, self.region])
+
+    def placement(self) -> Placement:
+        """The body's origin over the burner's middle; see `Destination`."""
+        middle, _ = self.scene.region_box(self.region)
+        surface = middle[2] + BURNER_ABOVE_SITE_M
+        box = self.scene.extent(self.target)
+        centre = middle + box.centre - self.scene.position(self.target)
+        return Placement(
+            position=np.array([*centre[:2], surface]),
+            carry_height=surface + CARRY_CLEARANCE_M,
+            tolerance=ON_BURNER_M,
+            lowest_hand=surface,
         )
 
 

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from lit_distill.sim.scene import Scene
+from lit_distill.teachers.grasp import Grasp
+from lit_distill.teachers.part_grasps import MOKA_POT, part_grasps
 
 BELOW_TOP_M = 0.022
 ABOVE_BOTTOM_M = 0.015
-
-
-@dataclass(frozen=True)
-class Grasp:
-    """Where to close the fingers.
-
-    Attributes:
-        position: grip site position [3], m, world.
-        axis: unit vector [3] along which the fingers close, horizontal.
-        width: what the fingers close on along the axis, m.
-    """
-
-    position: np.ndarray
-    axis: np.ndarray
-    width: float
 
 
 def box_grasps(scene: Scene, name: str) -> list[Grasp]:
@@ -56,7 +43,7 @@ GRASPS: dict[str, Callable[[Scene, str], list[Grasp]]] = dict.fromkeys(
         "tomato_sauce",
     ),
     box_grasps,
-)
+) | {"moka_pot": partial(part_grasps, parts=MOKA_POT)}
 """Category of an object -> its grasps in its present pose, in no particular order."""
 
 

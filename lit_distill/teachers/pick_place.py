@@ -10,7 +10,8 @@ import numpy as np
 
 from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.destinations import Destination, Placement
-from lit_distill.teachers.grasps import Grasp, grasp_candidates
+from lit_distill.teachers.grasp import Grasp
+from lit_distill.teachers.grasps import grasp_candidates
 from lit_distill.teachers.hand import (
     CLOSE,
     FINGERTIP_M,
@@ -118,7 +119,7 @@ class PickPlace:
 
     def _grasp_cost(self, grasp: Grasp) -> float:
         """Prefer the thinnest axis (the most play for an imprecise hand), a small turn, free space."""
-        cost = grasp.width / WIDTH_WORTH_A_RADIAN_M + abs(self.hand.turn_to(grasp.axis))
+        cost = grasp.width / WIDTH_WORTH_A_RADIAN_M + abs(self.hand.turn_to(grasp.axis)) + grasp.penalty
         cost += 100.0 * max(0.0, grasp.width - MAX_GRASP_WIDTH_M) / WIDTH_WORTH_A_RADIAN_M
         cost += 5.0 * sum(self._hand_would_hit(grasp, name) for name in self.others)
         return cost
