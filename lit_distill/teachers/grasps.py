@@ -33,6 +33,7 @@ GRASPS: dict[str, Callable[[Scene, str], list[Grasp]]] = dict.fromkeys(
     (
         "alphabet_soup",
         "bbq_sauce",
+        "black_book",
         "butter",
         "chocolate_pudding",
         "cream_cheese",

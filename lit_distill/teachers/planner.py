@@ -11,6 +11,7 @@ from functools import partial
 
 from lit_distill.errors import LitDistillError
 from lit_distill.sim.scene import Scene
+from lit_distill.teachers.caddy import CaddyCompartment
 from lit_distill.teachers.destinations import CookRegion, Destination, OpenContainer, Shared
 from lit_distill.teachers.grasps import GRASPS
 from lit_distill.teachers.hand import Hand
@@ -29,6 +30,10 @@ DEVICES: dict[tuple[str, str], Callable[[Scene, Hand, str], Skill]] = {
 DESTINATIONS: dict[tuple[str, str, str], Callable[[Scene, str, str, str], Destination]] = {
     ("in", "basket", "contain_region"): OpenContainer,
     ("on", "flat_stove", "cook_region"): CookRegion,
+    **{
+        ("in", "desk_caddy", f"{side}_contain_region"): CaddyCompartment
+        for side in ("back", "front", "left", "right")
+    },
 }
 """(predicate, category of the receptacle, its region or "" for the receptacle itself) -> destination, made
 from scene, object, receptacle and the predicate's second argument."""
