@@ -43,6 +43,9 @@ class Scene:
 
     Args:
         simulator: the simulator to look into; nothing is copied, so the view is always the present.
+
+    Attributes:
+        surface: height (m) of the floor or table that LIBERO places things on, to 4 cm.
     """
 
     def __init__(self, simulator: Simulator) -> None:
@@ -67,6 +70,7 @@ class Scene:
         joints = [self.model.dof_jntid[dof] for dof in arm.dof_index]
         self.joint_limits = self.model.jnt_range[joints]  # [7, 2] rad
         self.base = self.data.body(env.robots[0].robot_model.root_body).xpos.copy()
+        self.surface = float(env.workspace_offset[2])
 
     def _named_geoms(self, names: list[str]) -> list[int]:
         return [mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_GEOM, name) for name in names]

@@ -171,7 +171,7 @@ class PickPlace:
 
     def _lost(self, target: Extent) -> bool:
         """Whether the object is beyond the arm's reach."""
-        return not self.hand.within_reach(target.centre) or target.bottom < -0.05
+        return not self.hand.within_reach(target.centre) or target.bottom < self.scene.surface - 0.05
 
     # -- potential ---------------------------------------------------------------------------------
 
