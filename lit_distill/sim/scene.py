@@ -108,6 +108,12 @@ class Scene:
         return float(fingers[0] - fingers[1])
 
     @property
+    def opening_speed(self) -> float:
+        """How fast the fingers part, m/s; negative while they close (about -0.2 at most)."""
+        fingers = self.data.qvel[self._arm.finger_dof_index]
+        return float(fingers[0] - fingers[1])
+
+    @property
     def closing_command(self) -> float:
         """The gripper's present command: -1 fully open, +1 fully closed."""
         return float(self._arm.gripper_command[1])
@@ -144,6 +150,10 @@ class Scene:
         return None if site is None else str(site.parent_name)
 
     # -- the objects -------------------------------------------------------------------------------
+
+    def position(self, name: str) -> np.ndarray:
+        """Origin [3] of an object's body, which LIBERO's predicates compare."""
+        return self.data.xpos[self._body[name]].copy()
 
     def rotation(self, name: str) -> np.ndarray:
         """Orientation [3, 3] of an object's body."""

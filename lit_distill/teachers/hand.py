@@ -30,6 +30,8 @@ HAND_HALF_DEPTH_M = 0.035
 
 FIRM_COMMAND = 0.7
 """Gripper command from which on the fingers press."""
+STILL_CLOSING_M_S = 0.02
+"""Fingers that close faster than this have met nothing yet; empty ones take 11 control steps to stop."""
 JOINT_7_LIMIT_RAD = 2.6
 TRAVEL_CLEARANCE_M = 0.05
 
@@ -100,6 +102,11 @@ class Hand:
     def holds(self, name: str) -> bool:
         """Whether the closing fingers touch an object on both sides."""
         return self.scene.closing_command > 0.0 and self.scene.fingers_touching(name) == 2
+
+    def closed(self) -> bool:
+        """Whether the fingers have closed as far as they can: whatever they missed, they missed."""
+        closing = self.scene.opening_speed < -STILL_CLOSING_M_S
+        return self.scene.closing_command >= FIRM_COMMAND and not closing
 
     def within_reach(self, point: np.ndarray) -> bool:
         """Whether the arm can work at a point [3]."""
