@@ -12,6 +12,8 @@ from lit_distill.sim.scene import Scene
 CARRY_CLEARANCE_M = 0.035
 RELEASE_ABOVE_RIM_M = 0.01
 OVER_CONTAINER_M = 0.025
+ABOVE_SUPPORT_M = 0.012
+ON_SUPPORT_M = 0.01
 
 
 @dataclass(frozen=True)
@@ -71,4 +73,34 @@ class OpenContainer:
             carry_height=extent.top + CARRY_CLEARANCE_M,
             tolerance=OVER_CONTAINER_M,
             lowest_hand=extent.top + RELEASE_ABOVE_RIM_M,
+        )
+
+
+class OnObject:
+    """On top of a flat object such as a plate.
+
+    LIBERO's `On` asks for contact, and for the bodies' origins within 3 cm of each other horizontally.
+
+    Args:
+        scene: view of the simulator's present state.
+        target: LIBERO's name of the object to be put there.
+        support: LIBERO's name of the object that it is put onto.
+    """
+
+    def __init__(self, scene: Scene, target: str, support: str) -> None:
+        self.scene, self.target, self.support = scene, target, support
+
+    def reached(self) -> bool:
+        """Whether the object is on the other; see `Destination`."""
+        return self.scene.met(["on", self.target, self.support])
+
+    def placement(self) -> Placement:
+        """Origin above origin, let go just above it; see `Destination`."""
+        support, target = self.scene.extent(self.support), self.scene.extent(self.target)
+        middle = self.scene.position(self.support) + target.centre - self.scene.position(self.target)
+        return Placement(
+            position=np.array([*middle[:2], support.bottom + ABOVE_SUPPORT_M]),
+            carry_height=support.top + CARRY_CLEARANCE_M,
+            tolerance=ON_SUPPORT_M,
+            lowest_hand=support.bottom,
         )

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from lit_distill.sim.scene import Scene
+from lit_distill.teachers.grasp import Grasp
+from lit_distill.teachers.mug_grasps import MUGS, mug_grasps
 
 BELOW_TOP_M = 0.022
 ABOVE_BOTTOM_M = 0.015
 
 
-@dataclass(frozen=True)
-class Grasp:
-    """Where to close the fingers.
-
-    Attributes:
-        position: grip site position [3], m, world.
-        axis: unit vector [3] along which the fingers close, horizontal.
-        width: what the fingers close on along the axis, m.
-    """
-
-    position: np.ndarray
-    axis: np.ndarray
-    width: float
-
-
 def grasp_candidates(scene: Scene, name: str) -> list[Grasp]:
     """Return the grasps of an object in its present pose, in no particular order."""
+    category = scene.category(name)
+    if category in MUGS:
+        return mug_grasps(scene, name, MUGS[category])
     return box_grasps(scene, name)
 
 

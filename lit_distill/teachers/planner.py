@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lit_distill.errors import LitDistillError
 from lit_distill.sim.scene import Scene
-from lit_distill.teachers.destinations import Destination, OpenContainer
+from lit_distill.teachers.destinations import Destination, OnObject, OpenContainer
 from lit_distill.teachers.hand import Hand
 from lit_distill.teachers.pick_place import PickPlace
 from lit_distill.teachers.skills import Plan, Skill
@@ -25,6 +25,8 @@ def _skill(scene: Scene, hand: Hand, predicate: list[str]) -> Skill:
         case ["in", target, region] if target in scene.objects:
             destination, onto = _inside(scene, target, region)
             return PickPlace(scene, hand, target, destination, onto)
+        case ["on", target, support] if target in scene.objects and support in scene.objects:
+            return PickPlace(scene, hand, target, OnObject(scene, target, support), support)
     raise LitDistillError(
         f"{scene.simulator.task.bddl}: the embedded teacher has no skill for ({' '.join(predicate)}); "
         "choose another teacher"
