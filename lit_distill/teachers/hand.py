@@ -113,7 +113,7 @@ class Hand:
         return bool(np.linalg.norm(point[:2] - self.scene.base[:2]) <= REACH_M)
 
     def travel_height(self, names: Iterable[str], highest: float = 0.4) -> float:
-        """Height (m) at which the grip site passes over the objects `names` up to `highest` above the surface."""
+        """Height (m) of the grip site over the objects `names` up to `highest` above the surface."""
         surface = self.scene.surface
         tops = [top for name in names if (top := self.scene.extent(name).top) < surface + highest]
         return max(tops, default=surface + highest / 2) + TRAVEL_CLEARANCE_M
