@@ -53,8 +53,15 @@ class Scene:
         self.model, self.data = simulator.model, simulator.data
         env = self._env = simulator.env
         self.goal: list[list[str]] = [list(predicate) for predicate in env.parsed_problem["goal_state"]]
+        self.start: list[list[str]] = [list(predicate) for predicate in env.parsed_problem["initial_state"]]
         self.objects: list[str] = sorted(env.objects_dict)
         self.fixtures: list[str] = sorted(env.fixtures_dict)
+        self._categories = {
+            name: category
+            for kind in ("objects", "fixtures")
+            for category, names in env.parsed_problem[kind].items()
+            for name in names
+        }
         self._geoms = {
             name: self._collision_geoms(env.obj_body_id[name])
             for name in [*env.objects_dict, *env.fixtures_dict]
@@ -141,13 +148,19 @@ class Scene:
         return bool(self._env._eval_predicate(predicate))
 
     def category(self, name: str) -> str:
-        """LIBERO's class of an object or fixture: `basket`, `white_cabinet`, ..."""
-        return str(self._env.get_object(name).category_name)
+        """The class that the BDDL file gives an object or fixture: `basket`, `kitchen_table`; "" if none."""
+        return self._categories.get(name, "")
 
     def parent(self, region: str) -> str | None:
         """The object or fixture that a region belongs to, None if there is no such region."""
         site = self._env.object_sites_dict.get(region)
         return None if site is None else str(site.parent_name)
+
+    def region_box(self, region: str) -> tuple[np.ndarray, np.ndarray]:
+        """World-aligned box of a region as LIBERO takes it: centre [3] and half sizes [3], m."""
+        site = self.data.site(region)
+        half_size = np.abs(site.xmat.reshape(3, 3) @ self._env.object_sites_dict[region].size)
+        return site.xpos.copy(), half_size
 
     # -- the objects -------------------------------------------------------------------------------
 
@@ -176,6 +189,19 @@ class Scene:
         """Width (m) of an object along a world direction [3]."""
         along = self.corners(name) @ axis
         return float(along.max() - along.min())
+
+    def joint_names(self, name: str) -> list[str]:
+        """MuJoCo's names of the joints of an articulated fixture: knobs, doors, drawers."""
+        return list(self._env.get_object(name).joints)
+
+    def joint_position(self, joint: str) -> float:
+        """Position of a joint by its name: rad (hinge) or m (slide)."""
+        return float(self.data.joint(joint).qpos[0])
+
+    def joint_frame(self, joint: str) -> tuple[np.ndarray, np.ndarray]:
+        """Origin [3] and orientation [3, 3] of the body that a joint moves."""
+        body = int(self.model.joint(joint).bodyid[0])
+        return self.data.xpos[body].copy(), self.data.xmat[body].reshape(3, 3).copy()
 
     def fingers_touching(self, name: str) -> int:
         """How many of the two fingers touch an object: 0, 1 or 2."""

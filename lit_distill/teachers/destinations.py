@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +14,8 @@ RELEASE_ABOVE_RIM_M = 0.01
 OVER_CONTAINER_M = 0.025
 ABOVE_SUPPORT_M = 0.012
 ON_SUPPORT_M = 0.01
+SHARE_OF_RECEPTACLE = 0.5
+"""How far apart two objects are put in one receptacle, as a share of its longer side."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,15 @@ class OnObject:
         scene: view of the simulator's present state.
         target: LIBERO's name of the object to be put there.
         support: LIBERO's name of the object that it is put onto.
+        place: the goal's second argument: the object itself.
     """
 
-    def __init__(self, scene: Scene, target: str, support: str) -> None:
-        self.scene, self.target, self.support = scene, target, support
+    def __init__(self, scene: Scene, target: str, support: str, place: str) -> None:
+        self.scene, self.target, self.support, self.place = scene, target, support, place
 
     def reached(self) -> bool:
         """Whether the object is on the other; see `Destination`."""
-        return self.scene.met(["on", self.target, self.support])
+        return self.scene.met(["on", self.target, self.place])
 
     def placement(self) -> Placement:
         """Origin above origin, let go just above it; see `Destination`."""
@@ -104,3 +107,34 @@ class OnObject:
             tolerance=ON_SUPPORT_M,
             lowest_hand=support.bottom,
         )
+
+
+class Shared:
+    """One of several places in the same receptacle, beside each other along its longer side.
+
+    Args:
+        scene: view of the simulator's present state.
+        destination: the place that an object would get alone.
+        receptacle: LIBERO's name of the object or fixture.
+        index: which of the places, from 0.
+        count: how many places.
+    """
+
+    def __init__(
+        self, scene: Scene, destination: Destination, receptacle: str, index: int, count: int
+    ) -> None:
+        self.scene, self.destination, self.receptacle = scene, destination, receptacle
+        self.share = SHARE_OF_RECEPTACLE * (index - (count - 1) / 2) / (count - 1)
+
+    def reached(self) -> bool:
+        """See `Destination`."""
+        return self.destination.reached()
+
+    def placement(self) -> Placement:
+        """The destination's own placement, moved aside; see `Destination`."""
+        placement, extent = self.destination.placement(), self.scene.extent(self.receptacle)
+        size = (extent.high - extent.low)[:2]
+        longer = int(np.argmax(size))
+        position = placement.position.copy()
+        position[longer] += self.share * size[longer]
+        return replace(placement, position=position)

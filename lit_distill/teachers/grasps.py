@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from lit_distill.sim.scene import Scene
@@ -10,14 +12,6 @@ from lit_distill.teachers.mug_grasps import MUGS, mug_grasps
 
 BELOW_TOP_M = 0.022
 ABOVE_BOTTOM_M = 0.015
-
-
-def grasp_candidates(scene: Scene, name: str) -> list[Grasp]:
-    """Return the grasps of an object in its present pose, in no particular order."""
-    category = scene.category(name)
-    if category in MUGS:
-        return mug_grasps(scene, name, MUGS[category])
-    return box_grasps(scene, name)
 
 
 def box_grasps(scene: Scene, name: str) -> list[Grasp]:
@@ -32,3 +26,30 @@ def box_grasps(scene: Scene, name: str) -> list[Grasp]:
         flat /= np.linalg.norm(flat)
         grasps.append(Grasp(position, flat, scene.width_along(name, flat)))
     return grasps
+
+
+GRASPS: dict[str, Callable[[Scene, str], list[Grasp]]] = {
+    **dict.fromkeys(
+        (
+            "alphabet_soup",
+            "bbq_sauce",
+            "black_book",
+            "butter",
+            "chocolate_pudding",
+            "cream_cheese",
+            "ketchup",
+            "milk",
+            "orange_juice",
+            "salad_dressing",
+            "tomato_sauce",
+        ),
+        box_grasps,
+    ),
+    **dict.fromkeys(MUGS, mug_grasps),
+}
+"""Category of an object -> its grasps in its present pose, in no particular order."""
+
+
+def grasp_candidates(scene: Scene, name: str) -> list[Grasp]:
+    """Return the grasps of an object of a category in `GRASPS` in its present pose."""
+    return GRASPS[scene.category(name)](scene, name)

@@ -17,10 +17,12 @@ from lit_distill.sim.scene import Scene
 OPEN, CLOSE = -1.0, 1.0
 POSITION_GAIN, ROTATION_GAIN = 1.6, 1.2
 MAX_OPENING_M = 0.08
-SPEED_M = 0.0145
-"""Distance that the saturated position command covers in one control step."""
-SLOW_WITHIN_M, SLOWEST = 0.12, 0.3
-"""Closer to where it is going than this, the hand moves slower, down to this share of its top speed."""
+SPEED_M = 0.0127
+"""Distance along one axis that the saturated position command covers in one control step (measured)."""
+TURN_SPEED_RAD = 0.08
+"""Turn about the vertical that the saturated rotation command gives in one control step (measured)."""
+SLOW_WITHIN_M, SLOWEST = 0.045, 0.35
+"""Closer to where it is going than this, a careful hand moves slower, down to this share of its top speed."""
 
 # The hand, measured from the grip site along the approach direction and across it.
 FINGERTIP_M = 0.013
@@ -32,13 +34,21 @@ FIRM_COMMAND = 0.7
 """Gripper command from which on the fingers press."""
 STILL_CLOSING_M_S = 0.02
 """Fingers that close faster than this have met nothing yet; empty ones take 11 control steps to stop."""
+BLOCKED_OPENING_M = 0.012
+"""Firmly closed fingers that are still so far apart have something between them."""
 JOINT_7_LIMIT_RAD = 2.6
 TRAVEL_CLEARANCE_M = 0.05
 
+# Reach: the wrist's centre is this far above and behind the grip site of a hand that points down, the
+# shoulder this far above the base; the arm between them is straight at 0.719 m.
+WRIST_ABOVE_M, WRIST_BEHIND_M, SHOULDER_M = 0.21, 0.088, 0.333
+REACH_M = 0.713
+STRETCHED_RAD = -0.5
+"""Joint 4 beyond its straight position (-0.47): pulling the hand in would straighten the elbow further."""
+
 # Recovery.
-MAX_TILT_RAD = 0.6
-JOINT_MARGIN_RAD = 0.05
-REACH_M = 0.78
+MAX_TILT_RAD = 0.9
+JOINT_MARGIN_RAD = 0.02
 HOMING_GAIN = 1.0
 
 
@@ -54,14 +64,22 @@ class Hand:
 
     # -- motion ------------------------------------------------------------------------------------
 
-    def servo(self, offset: np.ndarray, yaw: float, gripper: float) -> np.ndarray:
+    def servo(self, offset: np.ndarray, yaw: float, gripper: float, careful: bool = True) -> np.ndarray:
         """Action [7] that moves by `offset` [3] (m) and turns by `yaw` (rad, world z), pointing down.
 
-        It slows down on arrival, which gives whoever imitates it more looks where precision counts.
+        A careful hand slows down on arrival, which gives whoever imitates it more looks where precision
+        counts.
         """
-        upright = np.cross(self.scene.eef_rotation[:, 2], np.array([0.0, 0.0, -1.0]))
-        speed = float(np.clip(np.linalg.norm(offset) / SLOW_WITHIN_M, SLOWEST, 1.0))
-        return action(offset, upright + np.array([0.0, 0.0, yaw]), gripper, speed)
+        slowing = float(np.linalg.norm(offset)) / SLOW_WITHIN_M if careful else 1.0
+        speed = min(max(slowing, SLOWEST), 1.0)
+        return action(offset, self.upright() + np.array([0.0, 0.0, yaw]), gripper, speed)
+
+    def upright(self) -> np.ndarray:
+        """Turn [3] (axis-angle, rad) that makes the hand point down."""
+        approach = self.scene.eef_rotation[:, 2]
+        axis = np.array([-approach[1], approach[0], 0.0])  # approach x down
+        sine = float(np.linalg.norm(axis))
+        return axis * (np.arctan2(sine, -approach[2]) / max(sine, 1e-9))
 
     def wait(self, gripper: float) -> np.ndarray:
         """Action [7] that stays and opens or closes."""
@@ -73,13 +91,14 @@ class Hand:
         return action(twist[:3], twist[3:], gripper)
 
     def stranded(self) -> bool:
-        """Tilted, at a joint limit, or out of reach: the servo cannot be trusted from here."""
-        scene = self.scene
-        tilt = np.arccos(np.clip(-scene.eef_rotation[2, 2], -1.0, 1.0))
-        joints = scene.joints
-        margin = np.minimum(joints - scene.joint_limits[:, 0], scene.joint_limits[:, 1] - joints)
-        reach = np.linalg.norm(scene.eef_position[:2] - scene.base[:2])
-        return bool(tilt > MAX_TILT_RAD or margin.min() < JOINT_MARGIN_RAD or reach > REACH_M + 0.05)
+        """Tilted, overstretched or at a joint limit: the servo cannot be trusted from here."""
+        joints, limits = self.scene.joints, self.scene.joint_limits
+        margin = np.minimum(joints - limits[:, 0], limits[:, 1] - joints)
+        return bool(
+            np.linalg.norm(self.upright()) > MAX_TILT_RAD
+            or joints[3] > STRETCHED_RAD
+            or margin.min() < JOINT_MARGIN_RAD
+        )
 
     def turn_to(self, axis: np.ndarray) -> float:
         """Turn (rad, about world z) that makes the fingers close along a horizontal direction [3].
@@ -100,8 +119,11 @@ class Hand:
     # -- looking -----------------------------------------------------------------------------------
 
     def holds(self, name: str) -> bool:
-        """Whether the closing fingers touch an object on both sides."""
-        return self.scene.closing_command > 0.0 and self.scene.fingers_touching(name) == 2
+        """Whether the closing fingers touch an object on both sides, or on one and cannot close on it."""
+        if self.scene.closing_command <= 0.0:
+            return False
+        touching = self.scene.fingers_touching(name)
+        return touching == 2 or (touching == 1 and self.closed() and self.scene.opening > BLOCKED_OPENING_M)
 
     def closed(self) -> bool:
         """Whether the fingers have closed as far as they can: whatever they missed, they missed."""
@@ -109,22 +131,30 @@ class Hand:
         return self.scene.closing_command >= FIRM_COMMAND and not closing
 
     def within_reach(self, point: np.ndarray) -> bool:
-        """Whether the arm can work at a point [3]."""
-        return bool(np.linalg.norm(point[:2] - self.scene.base[:2]) <= REACH_M)
+        """Whether a hand that points down can bring the grip site to a point [3]."""
+        wrist = point - self.scene.base
+        outwards = float(np.linalg.norm(wrist[:2])) - WRIST_BEHIND_M
+        return bool(np.hypot(outwards, wrist[2] + WRIST_ABOVE_M - SHOULDER_M) <= REACH_M)
 
     def travel_height(self, names: Iterable[str], highest: float = 0.4) -> float:
-        """Height (m) of the grip site over the objects `names` up to `highest` above the surface."""
+        """Height (m) at which the grip site passes over those of `names` lower than `highest` (m).
+
+        Both are measured from the surface that things stand on.
+        """
         surface = self.scene.surface
         tops = [top for name in names if (top := self.scene.extent(name).top) < surface + highest]
         return max(tops, default=surface + highest / 2) + TRAVEL_CLEARANCE_M
 
 
 def action(offset: np.ndarray, turn: np.ndarray, gripper: float, speed: float = 1.0) -> np.ndarray:
-    """Action [7] for a displacement (m) and an axis-angle turn (rad), each scaled down as a vector."""
+    """Action [7] for a displacement (m) and an axis-angle turn (rad), each scaled down as a vector.
+
+    The largest component saturates: along a diagonal the hand is faster than along an axis.
+    """
     command = np.empty(ACTION_DIM)
     command[:3] = offset * (POSITION_GAIN / POSITION_SCALE_M)
     command[3:6] = turn * (ROTATION_GAIN / ROTATION_SCALE_RAD)
     for part, largest in ((slice(0, 3), speed), (slice(3, 6), 1.0)):
-        command[part] /= max(1.0, float(np.linalg.norm(command[part])) / largest)
+        command[part] /= max(1.0, float(np.abs(command[part]).max()) / largest)
     command[6] = gripper
     return command

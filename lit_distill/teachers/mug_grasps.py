@@ -54,6 +54,6 @@ def rim_grasps(scene: Scene, name: str, shape: MugShape) -> list[Grasp]:
     return grasps
 
 
-def mug_grasps(scene: Scene, name: str, shape: MugShape) -> list[Grasp]:
+def mug_grasps(scene: Scene, name: str) -> list[Grasp]:
     """Grasps of a mug in its present pose."""
-    return rim_grasps(scene, name, shape)
+    return rim_grasps(scene, name, MUGS[scene.category(name)])
