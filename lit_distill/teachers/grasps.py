@@ -10,6 +10,7 @@ import numpy as np
 from lit_distill.sim.scene import Scene
 from lit_distill.teachers.bowl_grasps import bowl_grasps
 from lit_distill.teachers.grasp import Grasp
+from lit_distill.teachers.mug_grasps import MUGS, mug_grasps
 from lit_distill.teachers.part_grasps import MOKA_POT, part_grasps
 
 BELOW_TOP_M = 0.022
@@ -49,6 +50,7 @@ GRASPS: dict[str, Callable[[Scene, str], list[Grasp]]] = {
     ),
     **dict.fromkeys(("akita_black_bowl", "white_bowl"), bowl_grasps),
     "moka_pot": partial(part_grasps, parts=MOKA_POT),
+    **dict.fromkeys(MUGS, mug_grasps),
 }
 """Category of an object -> its grasps in its present pose, in no particular order."""
 
