@@ -123,8 +123,7 @@ class Hand:
         if self.scene.closing_command <= 0.0:
             return False
         touching = self.scene.fingers_touching(name)
-        blocked = self.closed() and self.scene.opening > BLOCKED_OPENING_M
-        return touching == 2 or (touching == 1 and blocked)
+        return touching == 2 or (touching == 1 and self.closed() and self.scene.opening > BLOCKED_OPENING_M)
 
     def closed(self) -> bool:
         """Whether the fingers have closed as far as they can: whatever they missed, they missed."""

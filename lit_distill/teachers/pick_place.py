@@ -10,7 +10,8 @@ import numpy as np
 
 from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.destinations import Destination, Placement
-from lit_distill.teachers.grasps import Grasp, grasp_candidates
+from lit_distill.teachers.grasp import Grasp
+from lit_distill.teachers.grasps import grasp_candidates
 from lit_distill.teachers.hand import (
     CLOSE,
     FINGERTIP_M,
