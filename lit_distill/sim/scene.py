@@ -145,6 +145,11 @@ class Scene:
         """Orientation [3, 3] of an object's body."""
         return self.data.xmat[self._body[name]].reshape(3, 3).copy()
 
+    def long_axis(self, name: str) -> np.ndarray:
+        """The axis [3] of an object's body along which it is longest."""
+        rotation = self.rotation(name)
+        return rotation[:, int(np.argmax([self.width_along(name, axis) for axis in rotation.T]))]
+
     def corners(self, name: str) -> np.ndarray:
         """World corners [8 n, 3] of the boxes around an object's n collision geoms."""
         geoms = self._geoms[name]
