@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +16,13 @@ WALL_M = 0.02
 """Wall of a basket (1.3 cm) and some play."""
 INSIDE_M = 0.01
 """How far within the wall the inner end of an object that is too long comes down."""
+ON_BURNER_M = 0.015
+BURNER_ABOVE_SITE_M = 0.0255
+"""From the region's site, in the middle of the stove's base, up to its surface."""
+ABOVE_SUPPORT_M = 0.012
+ON_SUPPORT_M = 0.01
+SHARE_OF_RECEPTACLE = 0.5
+"""How far apart two objects are put in one receptacle, as a share of its longer side."""
 
 
 @dataclass(frozen=True)
@@ -92,3 +99,97 @@ class OpenContainer:
         shift = max((too_long + INSIDE_M) / np.maximum(np.abs(along), 0.3))
         towards_target = np.sign(along @ (target.centre - container.centre)[:2]) or 1.0
         return along * towards_target * min(shift, float(inner.min()))
+
+class CookRegion:
+    """The burner of a flat stove.
+
+    LIBERO's `On` asks for contact with the stove and for the body's origin above the region.
+
+    Args:
+        scene: view of the simulator's present state.
+        target: LIBERO's name of the object to be put there.
+        stove: LIBERO's name of the stove.
+        region: the goal's region, as in the BDDL file.
+    """
+
+    def __init__(self, scene: Scene, target: str, stove: str, region: str) -> None:
+        self.scene, self.target, self.region = scene, target, region
+
+    def reached(self) -> bool:
+        """Whether the object stands on the burner; see `Destination`."""
+        return self.scene.met(["on", self.target, self.region])
+
+    def placement(self) -> Placement:
+        """The body's origin over the burner's middle; see `Destination`."""
+        middle, _ = self.scene.region_box(self.region)
+        surface = middle[2] + BURNER_ABOVE_SITE_M
+        box = self.scene.extent(self.target)
+        centre = middle + box.centre - self.scene.position(self.target)
+        return Placement(
+            position=np.array([*centre[:2], surface]),
+            carry_height=surface + CARRY_CLEARANCE_M,
+            tolerance=ON_BURNER_M,
+            lowest_hand=surface,
+        )
+
+
+class OnObject:
+    """On top of a flat object such as a plate.
+
+    LIBERO's `On` asks for contact, and for the bodies' origins within 3 cm of each other horizontally.
+
+    Args:
+        scene: view of the simulator's present state.
+        target: LIBERO's name of the object to be put there.
+        support: LIBERO's name of the object that it is put onto.
+        place: the goal's second argument: the object itself.
+    """
+
+    def __init__(self, scene: Scene, target: str, support: str, place: str) -> None:
+        self.scene, self.target, self.support, self.place = scene, target, support, place
+
+    def reached(self) -> bool:
+        """Whether the object is on the other; see `Destination`."""
+        return self.scene.met(["on", self.target, self.place])
+
+    def placement(self) -> Placement:
+        """Origin above origin, let go just above it; see `Destination`."""
+        support, target = self.scene.extent(self.support), self.scene.extent(self.target)
+        middle = self.scene.position(self.support) + target.centre - self.scene.position(self.target)
+        return Placement(
+            position=np.array([*middle[:2], support.bottom + ABOVE_SUPPORT_M]),
+            carry_height=support.top + CARRY_CLEARANCE_M,
+            tolerance=ON_SUPPORT_M,
+            lowest_hand=support.bottom,
+        )
+
+
+class Shared:
+    """One of several places in the same receptacle, beside each other along its longer side.
+
+    Args:
+        scene: view of the simulator's present state.
+        destination: the place that an object would get alone.
+        receptacle: LIBERO's name of the object or fixture.
+        index: which of the places, from 0.
+        count: how many places.
+    """
+
+    def __init__(
+        self, scene: Scene, destination: Destination, receptacle: str, index: int, count: int
+    ) -> None:
+        self.scene, self.destination, self.receptacle = scene, destination, receptacle
+        self.share = SHARE_OF_RECEPTACLE * (index - (count - 1) / 2) / (count - 1)
+
+    def reached(self) -> bool:
+        """See `Destination`."""
+        return self.destination.reached()
+
+    def placement(self) -> Placement:
+        """The destination's own placement, moved aside; see `Destination`."""
+        placement, extent = self.destination.placement(), self.scene.extent(self.receptacle)
+        size = (extent.high - extent.low)[:2]
+        longer = int(np.argmax(size))
+        position = placement.position.copy()
+        position[longer] += self.share * size[longer]
+        return replace(placement, position=position)

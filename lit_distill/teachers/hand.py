@@ -34,6 +34,8 @@ HAND_HALF_DEPTH_M = 0.035
 
 FIRM_COMMAND = 0.7
 """Gripper command from which on the fingers press."""
+STILL_CLOSING_M_S = 0.02
+"""Fingers that close faster than this have met nothing yet; empty ones take 11 control steps to stop."""
 BLOCKED_OPENING_M = 0.012
 """Firmly closed fingers that are still so far apart have something between them."""
 JOINT_7_LIMIT_RAD = 2.6
@@ -123,8 +125,12 @@ class Hand:
         if self.scene.closing_command <= 0.0:
             return False
         touching = self.scene.fingers_touching(name)
-        firm = self.scene.closing_command >= FIRM_COMMAND
-        return touching == 2 or (touching == 1 and firm and self.scene.opening > BLOCKED_OPENING_M)
+        return touching == 2 or (touching == 1 and self.closed() and self.scene.opening > BLOCKED_OPENING_M)
+
+    def closed(self) -> bool:
+        """Whether the fingers have closed as far as they can: whatever they missed, they missed."""
+        closing = self.scene.opening_speed < -STILL_CLOSING_M_S
+        return self.scene.closing_command >= FIRM_COMMAND and not closing
 
     def within_reach(self, point: np.ndarray) -> bool:
         """Whether a hand that points down can bring the grip site to a point [3]."""
@@ -139,9 +145,13 @@ class Hand:
         return float(shoulder + np.sqrt(max(0.0, REACH_M**2 - outwards**2)))
 
     def travel_height(self, names: Iterable[str], highest: float = 0.4) -> float:
-        """Height (m) at which the grip site passes over the objects `names` that are lower than `highest`."""
-        tops = [top for name in names if (top := self.scene.extent(name).top) < highest]
-        return max(tops, default=highest / 2) + TRAVEL_CLEARANCE_M
+        """Height (m) at which the grip site passes over those of `names` lower than `highest` (m).
+
+        Both are measured from the surface that things stand on.
+        """
+        surface = self.scene.surface
+        tops = [top for name in names if (top := self.scene.extent(name).top) < surface + highest]
+        return max(tops, default=surface + highest / 2) + TRAVEL_CLEARANCE_M
 
 
 def action(offset: np.ndarray, turn: np.ndarray, gripper: float, speed: float = 1.0) -> np.ndarray:

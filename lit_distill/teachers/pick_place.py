@@ -11,7 +11,8 @@ import numpy as np
 from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.clearance import clearance
 from lit_distill.teachers.destinations import Destination, Placement
-from lit_distill.teachers.grasps import Grasp, grasp_candidates
+from lit_distill.teachers.grasp import Grasp
+from lit_distill.teachers.grasps import grasp_candidates
 from lit_distill.teachers.hand import (
     CLOSE,
     FINGERTIP_M,
@@ -111,7 +112,7 @@ class PickPlace:
         play = CLOSING_PLAY_M if scene.closing_command > -1.0 else ALIGN_GRASP_M
         over = target.top + FINGERTIP_M + 0.005
         if position[2] < over and sideways < NEAR_DESTINATION_M:
-            if scene.closing_command >= FIRM_COMMAND:
+            if self.hand.closed():
                 # Closed and not holding: a miss. Open; rise once the fingers no longer surround the object.
                 return self.hand.servo(np.array([0.0, 0.0, 0.03]), 0.0, OPEN)
             if error[2] > -GRASP_HEIGHT_TOLERANCE_M and misaligned < play + 0.012 and sideways < play:
@@ -166,7 +167,7 @@ class PickPlace:
 
     def _grasp_cost(self, grasp: Grasp) -> float:
         """Prefer the thinnest axis (the most play for an imprecise hand), a small turn, free space."""
-        cost = grasp.width / WIDTH_WORTH_A_RADIAN_M + abs(self.hand.turn_to(grasp.axis))
+        cost = grasp.width / WIDTH_WORTH_A_RADIAN_M + abs(self.hand.turn_to(grasp.axis)) + grasp.penalty
         cost += 100.0 * max(0.0, grasp.width - MAX_GRASP_WIDTH_M) / WIDTH_WORTH_A_RADIAN_M
         cost += 5.0 * sum(self._hand_would_hit(grasp, name) for name in self.others)
         return cost
@@ -216,7 +217,7 @@ class PickPlace:
 
     def _lost(self, target: Extent) -> bool:
         """Whether the object is beyond the arm's reach."""
-        return not self.hand.within_reach(target.centre) or target.bottom < -0.05
+        return not self.hand.within_reach(target.centre) or target.bottom < self.scene.surface - 0.05
 
     # -- potential ---------------------------------------------------------------------------------
 
