@@ -176,6 +176,11 @@ class Scene:
         """Ids [n] of the collision geoms of objects and fixtures."""
         return np.concatenate([self._geoms[name] for name in names])
 
+    def long_axis(self, name: str) -> np.ndarray:
+        """The axis [3] of an object's body along which it is longest."""
+        rotation = self.rotation(name)
+        return rotation[:, int(np.argmax([self.width_along(name, axis) for axis in rotation.T]))]
+
     def corners(self, name: str) -> np.ndarray:
         """World corners [8 n, 3] of the boxes around an object's n collision geoms."""
         return self.box_corners(self._geoms[name])

@@ -16,6 +16,8 @@ from lit_distill.sim.scene import Scene
 
 OPEN, CLOSE = -1.0, 1.0
 POSITION_GAIN, ROTATION_GAIN = 1.6, 1.2
+import os
+UPRIGHT=float(os.environ.get("UP","0.25"))
 MAX_OPENING_M = 0.08
 SPEED_M = 0.0127
 """Distance along one axis that the saturated position command covers in one control step (measured)."""
@@ -72,7 +74,7 @@ class Hand:
         """
         slowing = float(np.linalg.norm(offset)) / SLOW_WITHIN_M if careful else 1.0
         speed = min(max(slowing, SLOWEST), 1.0)
-        return action(offset, self.upright() + np.array([0.0, 0.0, yaw]), gripper, speed)
+        up=self.upright(); return action(offset, min(max(UPRIGHT,np.linalg.norm(up)/0.4),1.0) * up + np.array([0.0, 0.0, yaw]), gripper, speed)
 
     def upright(self) -> np.ndarray:
         """Turn [3] (axis-angle, rad) that makes the hand point down."""
@@ -135,6 +137,12 @@ class Hand:
         wrist = point - self.scene.base
         outwards = float(np.linalg.norm(wrist[:2])) - WRIST_BEHIND_M
         return bool(np.hypot(outwards, wrist[2] + WRIST_ABOVE_M - SHOULDER_M) <= REACH_M)
+
+    def ceiling(self, point: np.ndarray) -> float:
+        """Greatest height (m) to which a hand that points down can bring the grip site above a point [2+]."""
+        outwards = np.linalg.norm(point[:2] - self.scene.base[:2]) - WRIST_BEHIND_M
+        shoulder = self.scene.base[2] + SHOULDER_M - WRIST_ABOVE_M
+        return float(shoulder + np.sqrt(max(0.0, REACH_M**2 - outwards**2)))
 
     def travel_height(self, names: Iterable[str], highest: float = 0.4) -> float:
         """Height (m) at which the grip site passes over those of `names` lower than `highest` (m).
