@@ -162,7 +162,7 @@ class Hand:
 
     def ceiling(self, point: np.ndarray) -> float:
         """Greatest height (m) to which a hand that points down can bring the grip site above a point [2+]."""
-        outwards = np.linalg.norm(point[:2] - self.scene.base[:2]) - WRIST_BEHIND_M
+        outwards = float(np.linalg.norm(point[:2] - self.scene.base[:2])) - WRIST_BEHIND_M
         shoulder = self.scene.base[2] + SHOULDER_M - WRIST_ABOVE_M
         return float(shoulder + np.sqrt(max(0.0, REACH_M**2 - outwards**2)))
 
