@@ -115,6 +115,12 @@ class Scene:
         return float(fingers[0] - fingers[1])
 
     @property
+    def opening_speed(self) -> float:
+        """How fast the fingers part, m/s; negative while they close (about -0.2 at most)."""
+        fingers = self.data.qvel[self._arm.finger_dof_index]
+        return float(fingers[0] - fingers[1])
+
+    @property
     def closing_command(self) -> float:
         """The gripper's present command: -1 fully open, +1 fully closed."""
         return float(self._arm.gripper_command[1])
@@ -158,13 +164,29 @@ class Scene:
 
     # -- the objects -------------------------------------------------------------------------------
 
+    def position(self, name: str) -> np.ndarray:
+        """Origin [3] of an object's body, which LIBERO's predicates compare."""
+        return self.data.xpos[self._body[name]].copy()
+
     def rotation(self, name: str) -> np.ndarray:
         """Orientation [3, 3] of an object's body."""
         return self.data.xmat[self._body[name]].reshape(3, 3).copy()
 
+    def geoms(self, *names: str) -> np.ndarray:
+        """Ids [n] of the collision geoms of objects and fixtures."""
+        return np.concatenate([self._geoms[name] for name in names])
+
+    def long_axis(self, name: str) -> np.ndarray:
+        """The axis [3] of an object's body along which it is longest."""
+        rotation = self.rotation(name)
+        return rotation[:, int(np.argmax([self.width_along(name, axis) for axis in rotation.T]))]
+
     def corners(self, name: str) -> np.ndarray:
         """World corners [8 n, 3] of the boxes around an object's n collision geoms."""
-        geoms = self._geoms[name]
+        return self.box_corners(self._geoms[name])
+
+    def box_corners(self, geoms: np.ndarray) -> np.ndarray:
+        """World corners [8 n, 3] of the boxes around n geoms, by their ids."""
         signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
         local = self.model.geom_aabb[geoms, None, :3] + signs * self.model.geom_aabb[geoms, None, 3:]
         rotations = self.data.geom_xmat[geoms].reshape(-1, 3, 3)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import mujoco
 import numpy as np
 
 from lit_distill.schema import ACTION_DIM
@@ -16,6 +17,8 @@ from lit_distill.sim.scene import Scene
 
 OPEN, CLOSE = -1.0, 1.0
 POSITION_GAIN, ROTATION_GAIN = 1.6, 1.2
+UPRIGHT = 0.25
+"""Share of a small tilt that is commanded away; a large one is in full."""
 MAX_OPENING_M = 0.08
 SPEED_M = 0.0127
 """Distance along one axis that the saturated position command covers in one control step (measured)."""
@@ -32,6 +35,8 @@ HAND_HALF_DEPTH_M = 0.035
 
 FIRM_COMMAND = 0.7
 """Gripper command from which on the fingers press."""
+STILL_CLOSING_M_S = 0.02
+"""Fingers that close faster than this have met nothing yet; empty ones take 11 control steps to stop."""
 BLOCKED_OPENING_M = 0.012
 """Firmly closed fingers that are still so far apart have something between them."""
 JOINT_7_LIMIT_RAD = 2.6
@@ -68,9 +73,30 @@ class Hand:
         A careful hand slows down on arrival, which gives whoever imitates it more looks where precision
         counts.
         """
+        upright = self.upright()
+        upright *= min(max(UPRIGHT, float(np.linalg.norm(upright)) / 0.4), 1.0)
+        return self.reach(offset, upright + np.array([0.0, 0.0, yaw]), gripper, careful)
+
+    def reach(self, offset: np.ndarray, turn: np.ndarray, gripper: float, careful: bool = True) -> np.ndarray:
+        """Action [7] like `servo`, with any turn [3] (axis-angle, rad)."""
         slowing = float(np.linalg.norm(offset)) / SLOW_WITHIN_M if careful else 1.0
-        speed = min(max(slowing, SLOWEST), 1.0)
-        return action(offset, self.upright() + np.array([0.0, 0.0, yaw]), gripper, speed)
+        return action(offset, turn, gripper, speed=min(max(slowing, SLOWEST), 1.0))
+
+    def turn_towards(self, rotation: np.ndarray) -> np.ndarray:
+        """Turn [3] (axis-angle, rad) to an orientation [3, 3]; the long way round if joint 7 asks for it.
+
+        Turning about the approach direction turns joint 7 by as much.
+        """
+        present = self.scene.eef_rotation
+        roll = float(twist(present.T @ rotation))
+        if abs(self.scene.joints[6] + roll) > JOINT_7_LIMIT_RAD:
+            other_way = roll - np.sign(roll) * 2 * np.pi
+            if abs(self.scene.joints[6] + other_way) < JOINT_7_LIMIT_RAD:
+                return present[:, 2] * other_way
+        quaternion, turn = np.empty(4), np.empty(3)
+        mujoco.mju_mat2Quat(quaternion, (rotation @ present.T).ravel())
+        mujoco.mju_quat2Vel(turn, quaternion, 1.0)
+        return turn
 
     def upright(self) -> np.ndarray:
         """Turn [3] (axis-angle, rad) that makes the hand point down."""
@@ -88,12 +114,12 @@ class Hand:
         twist = self.scene.jacobian() @ (self.scene.home - self.scene.joints) * HOMING_GAIN
         return action(twist[:3], twist[3:], gripper)
 
-    def stranded(self) -> bool:
-        """Tilted, overstretched or at a joint limit: the servo cannot be trusted from here."""
+    def stranded(self, tilted: float = MAX_TILT_RAD) -> bool:
+        """Tilted further than `tilted` (rad), overstretched or at a joint limit: do not trust the servo."""
         joints, limits = self.scene.joints, self.scene.joint_limits
         margin = np.minimum(joints - limits[:, 0], limits[:, 1] - joints)
         return bool(
-            np.linalg.norm(self.upright()) > MAX_TILT_RAD
+            np.linalg.norm(self.upright()) > tilted
             or joints[3] > STRETCHED_RAD
             or margin.min() < JOINT_MARGIN_RAD
         )
@@ -121,14 +147,24 @@ class Hand:
         if self.scene.closing_command <= 0.0:
             return False
         touching = self.scene.fingers_touching(name)
-        firm = self.scene.closing_command >= FIRM_COMMAND
-        return touching == 2 or (touching == 1 and firm and self.scene.opening > BLOCKED_OPENING_M)
+        return touching == 2 or (touching == 1 and self.closed() and self.scene.opening > BLOCKED_OPENING_M)
+
+    def closed(self) -> bool:
+        """Whether the fingers have closed as far as they can: whatever they missed, they missed."""
+        closing = self.scene.opening_speed < -STILL_CLOSING_M_S
+        return self.scene.closing_command >= FIRM_COMMAND and not closing
 
     def within_reach(self, point: np.ndarray) -> bool:
         """Whether a hand that points down can bring the grip site to a point [3]."""
         wrist = point - self.scene.base
         outwards = float(np.linalg.norm(wrist[:2])) - WRIST_BEHIND_M
         return bool(np.hypot(outwards, wrist[2] + WRIST_ABOVE_M - SHOULDER_M) <= REACH_M)
+
+    def ceiling(self, point: np.ndarray) -> float:
+        """Greatest height (m) to which a hand that points down can bring the grip site above a point [2+]."""
+        outwards = float(np.linalg.norm(point[:2] - self.scene.base[:2])) - WRIST_BEHIND_M
+        shoulder = self.scene.base[2] + SHOULDER_M - WRIST_ABOVE_M
+        return float(shoulder + np.sqrt(max(0.0, REACH_M**2 - outwards**2)))
 
     def travel_height(self, names: Iterable[str], highest: float = 0.4) -> float:
         """Height (m) at which the grip site passes over those of `names` lower than `highest` (m).
@@ -152,3 +188,10 @@ def action(offset: np.ndarray, turn: np.ndarray, gripper: float, speed: float = 
         command[part] /= max(1.0, float(np.abs(command[part]).max()) / largest)
     command[6] = gripper
     return command
+
+
+def twist(rotations: np.ndarray) -> np.ndarray:
+    """Angles (rad) [...] by which rotations [..., 3, 3] turn about z, beside what they tilt z."""
+    return np.arctan2(
+        rotations[..., 1, 0] - rotations[..., 0, 1], rotations[..., 0, 0] + rotations[..., 1, 1]
+    )

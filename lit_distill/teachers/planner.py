@@ -12,13 +12,15 @@ from functools import partial
 from lit_distill.sim.scene import Scene
 from lit_distill.teachers.base import Refusal
 from lit_distill.teachers.caddy import CaddyCompartment
-from lit_distill.teachers.destinations import Destination, OpenContainer, Shared
+from lit_distill.teachers.destinations import CookRegion, Destination, OnObject, OpenContainer, Shared
+from lit_distill.teachers.drawer import InDrawer
 from lit_distill.teachers.grasps import GRASPS
 from lit_distill.teachers.hand import Hand
 from lit_distill.teachers.knob import TurnKnob
 from lit_distill.teachers.ordering import Afterwards, WhileNeeded
 from lit_distill.teachers.pick_place import PickPlace
 from lit_distill.teachers.skills import Plan, Skill
+from lit_distill.teachers.slab_pick_place import SlabPickPlace
 
 DEVICES: dict[tuple[str, str], Callable[[Scene, Hand, str], Skill]] = {
     ("turnon", "flat_stove"): partial(TurnKnob, on=True),
@@ -29,6 +31,9 @@ DEVICES: dict[tuple[str, str], Callable[[Scene, Hand, str], Skill]] = {
 
 DESTINATIONS: dict[tuple[str, str, str], Callable[[Scene, str, str, str], Destination]] = {
     ("in", "basket", "contain_region"): OpenContainer,
+    ("on", "flat_stove", "cook_region"): CookRegion,
+    ("in", "white_cabinet", "bottom_region"): InDrawer,
+    ("on", "plate", ""): OnObject,
     **{
         ("in", "desk_caddy", f"{side}_contain_region"): CaddyCompartment
         for side in ("back", "front", "left", "right")
@@ -36,6 +41,9 @@ DESTINATIONS: dict[tuple[str, str, str], Callable[[Scene, str, str, str], Destin
 }
 """(predicate, category of the receptacle, its region or "" for the receptacle itself) -> destination, made
 from scene, object, receptacle and the predicate's second argument."""
+
+UPRIGHT = {("black_book", "desk_caddy")}
+"""(category of a slab, category of the receptacle that it has to stand in)."""
 
 ENCLOSED: dict[tuple[str, str], str] = {}
 """(category, region) -> the region that `open` and `close` take for it, "" where they take the object
@@ -123,6 +131,8 @@ class _Planner:
         sharing = [other[1] for other in self.placements if other[2] == place]
         if len(sharing) > 1:
             destination = Shared(self.scene, destination, receptacle, sharing.index(target), len(sharing))
+        if (self.scene.category(target), self.scene.category(receptacle)) in UPRIGHT:
+            return SlabPickPlace(self.scene, self.hand, target, destination)
         onto = receptacle if receptacle in self.scene.objects else None
         return PickPlace(self.scene, self.hand, target, destination, onto)
 
