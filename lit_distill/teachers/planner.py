@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from lit_distill.errors import LitDistillError
 from lit_distill.sim.scene import Scene
+from lit_distill.teachers.base import Refusal
 from lit_distill.teachers.caddy import CaddyCompartment
 from lit_distill.teachers.destinations import CookRegion, Destination, OnObject, OpenContainer, Shared
 from lit_distill.teachers.drawer import InDrawer
@@ -50,10 +50,6 @@ UPRIGHT = {("black_book", "desk_caddy")}
 ENCLOSED: dict[tuple[str, str], str] = {}
 """(category, region) -> the region that `open` and `close` take for it, "" where they take the object
 itself: what has to be open before a hand can reach into the region."""
-
-
-class Refusal(LitDistillError):
-    """A goal that the embedded teacher has no skill for; the line names what is missing."""
 
 
 def make_plan(scene: Scene) -> Plan:
@@ -181,6 +177,4 @@ class _Planner:
         return [WhileNeeded(self._operate(["open", thing]), needed)]
 
     def _refusal(self, reason: str) -> Refusal:
-        return Refusal(
-            f"{self.scene.simulator.task.bddl}: the embedded teacher {reason}; choose another teacher"
-        )
+        return Refusal(self.scene.simulator.task.bddl, reason)
