@@ -1,24 +1,65 @@
-"""Whether an open hand, pointing anywhere, would be inside other things."""
+"""How high something must travel to pass over what stands in its way.
+
+All lengths are metres in the world frame. What moves is a rectangle that goes straight to its goal; along
+both horizontal axes and upwards the hand is equally fast.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
 
-from lit_distill.sim.scene import Scene
-from lit_distill.teachers.hand import PALM_M
+from lit_distill.sim.scene import Extent
 
-# Points on the hand, from the grip site: along the closing direction, across it, along the approach.
-_FINGERS = [(x, y, z) for x in (0.042, 0.053, 0.064) for y in (-0.011, 0.011) for z in (-0.008, 0.012)]
-_PALM = [(x, y, -PALM_M) for x in (0.0, 0.05, 0.1) for y in (-0.032, 0.032)]
-HAND_M = np.array([(sign * x, y, z) for x, y, z in (*_FINGERS, *_PALM) for sign in (-1.0, 1.0)])
+CLIMB = 0.7
+"""Height gained for each metre of the way when both are done at once."""
 
 
-def points_inside(
-    scene: Scene, names: list[str], positions: np.ndarray, rotations: np.ndarray
-) -> np.ndarray:
-    """How many of the points `HAND_M` of hands at [n, 3], [n, 3, 3] are inside the boxes of things: int [n]."""
-    boxes = [scene.boxes(name) for name in names]
-    centres, frames, halves = (np.concatenate(parts) for parts in zip(*boxes, strict=True))
-    points = positions[:, None] + HAND_M @ rotations.transpose(0, 2, 1)  # [n, points, 3]
-    local = np.einsum("npbi,bij->npbj", points[:, :, None] - centres, frames)
-    return np.asarray((np.abs(local) < halves).all(axis=-1).any(axis=-1).sum(axis=-1))
+@dataclass(frozen=True)
+class Clearance:
+    """What a way demands of the height (m) at which its obstacles' tops are just passed.
+
+    Attributes:
+        now: height that must be reached before going on sideways, -inf if there is nothing in the way.
+        way: the highest obstacle of the remaining way, -inf if there is none.
+    """
+
+    now: float
+    way: float
+
+
+def clearance(
+    start: np.ndarray, goal: np.ndarray, half: np.ndarray, obstacles: Iterable[Extent]
+) -> Clearance:
+    """Return the heights that the way from `start` [2] to `goal` [2] demands.
+
+    Args:
+        start: horizontal position of what moves.
+        goal: where it goes to.
+        half: half its size [2] along x and y; an obstacle that it touches nowhere is passed beside.
+        obstacles: what it could run into.
+    """
+    way = goal - start
+    length = float(np.abs(way).max())
+    now = highest = -np.inf
+    for obstacle in obstacles:
+        entry = _entry(start, way, obstacle.low[:2] - half, obstacle.high[:2] + half)
+        if entry is not None:
+            now = max(now, obstacle.top - CLIMB * entry * length)
+            highest = max(highest, obstacle.top)
+    return Clearance(now, highest)
+
+
+def _entry(start: np.ndarray, way: np.ndarray, low: np.ndarray, high: np.ndarray) -> float | None:
+    """Share of the way after which a point enters a rectangle (slab test), None if it never does."""
+    enters, leaves = 0.0, 1.0
+    for position, step, lower, upper in zip(start, way, low, high, strict=True):
+        if abs(step) < 1e-9:
+            if not lower < position < upper:
+                return None
+            continue
+        first, last = sorted(((lower - position) / step, (upper - position) / step))
+        enters, leaves = max(enters, first), min(leaves, last)
+    return float(enters) if enters < leaves else None

@@ -16,6 +16,8 @@ from lit_distill.sim.scene import Scene
 
 OPEN, CLOSE = -1.0, 1.0
 POSITION_GAIN, ROTATION_GAIN = 1.6, 1.2
+UPRIGHT = 0.25
+"""Share of a small tilt that is commanded away; a large one is in full."""
 MAX_OPENING_M = 0.08
 SPEED_M = 0.0127
 """Distance along one axis that the saturated position command covers in one control step (measured)."""
@@ -70,7 +72,9 @@ class Hand:
         A careful hand slows down on arrival, which gives whoever imitates it more looks where precision
         counts.
         """
-        return self.reach(offset, self.upright() + np.array([0.0, 0.0, yaw]), gripper, careful)
+        upright = self.upright()
+        upright *= min(max(UPRIGHT, float(np.linalg.norm(upright)) / 0.4), 1.0)
+        return self.reach(offset, upright + np.array([0.0, 0.0, yaw]), gripper, careful)
 
     def reach(self, offset: np.ndarray, turn: np.ndarray, gripper: float, careful: bool = True) -> np.ndarray:
         """Action [7] like `servo`, with any turn [3] (axis-angle, rad)."""
@@ -147,6 +151,12 @@ class Hand:
         wrist = point - self.scene.base
         outwards = float(np.linalg.norm(wrist[:2])) - WRIST_BEHIND_M
         return bool(np.hypot(outwards, wrist[2] + WRIST_ABOVE_M - SHOULDER_M) <= REACH_M)
+
+    def ceiling(self, point: np.ndarray) -> float:
+        """Greatest height (m) to which a hand that points down can bring the grip site above a point [2+]."""
+        outwards = float(np.linalg.norm(point[:2] - self.scene.base[:2])) - WRIST_BEHIND_M
+        shoulder = self.scene.base[2] + SHOULDER_M - WRIST_ABOVE_M
+        return float(shoulder + np.sqrt(max(0.0, REACH_M**2 - outwards**2)))
 
     def travel_height(self, names: Iterable[str], highest: float = 0.4) -> float:
         """Height (m) at which the grip site passes over those of `names` lower than `highest` (m).
