@@ -16,8 +16,9 @@ from lit_distill.sim.scene import Scene
 
 OPEN, CLOSE = -1.0, 1.0
 POSITION_GAIN, ROTATION_GAIN = 1.6, 1.2
-import os
-UPRIGHT=float(os.environ.get("UP","0.25"))
+UPRIGHT_GAIN, UPRIGHT_FULL_RAD = 0.25, 0.4
+"""Share of the gain that sets a slight tilt right, and the tilt from which on all of it does: the arm's own
+acceleration tilts the hand a little, its braking tilts it back, and correcting that disturbs the motion."""
 MAX_OPENING_M = 0.08
 SPEED_M = 0.0127
 """Distance along one axis that the saturated position command covers in one control step (measured)."""
@@ -74,7 +75,9 @@ class Hand:
         """
         slowing = float(np.linalg.norm(offset)) / SLOW_WITHIN_M if careful else 1.0
         speed = min(max(slowing, SLOWEST), 1.0)
-        up=self.upright(); return action(offset, min(max(UPRIGHT,np.linalg.norm(up)/0.4),1.0) * up + np.array([0.0, 0.0, yaw]), gripper, speed)
+        upright = self.upright()
+        upright *= min(max(float(np.linalg.norm(upright)) / UPRIGHT_FULL_RAD, UPRIGHT_GAIN), 1.0)
+        return action(offset, upright + np.array([0.0, 0.0, yaw]), gripper, speed)
 
     def upright(self) -> np.ndarray:
         """Turn [3] (axis-angle, rad) that makes the hand point down."""
