@@ -16,8 +16,9 @@ from lit_distill.sim.scene import Scene
 
 OPEN, CLOSE = -1.0, 1.0
 POSITION_GAIN, ROTATION_GAIN = 1.6, 1.2
-UPRIGHT = 0.25
-"""Share of a small tilt that is commanded away; a large one is in full."""
+UPRIGHT_GAIN, UPRIGHT_FULL_RAD = 0.25, 0.4
+"""Share of the gain that sets a slight tilt right, and the tilt from which on all of it does: the arm's own
+acceleration tilts the hand a little, its braking tilts it back, and correcting that disturbs the motion."""
 MAX_OPENING_M = 0.08
 SPEED_M = 0.0127
 """Distance along one axis that the saturated position command covers in one control step (measured)."""
@@ -73,7 +74,7 @@ class Hand:
         counts.
         """
         upright = self.upright()
-        upright *= min(max(UPRIGHT, float(np.linalg.norm(upright)) / 0.4), 1.0)
+        upright *= min(max(float(np.linalg.norm(upright)) / UPRIGHT_FULL_RAD, UPRIGHT_GAIN), 1.0)
         return self.reach(offset, upright + np.array([0.0, 0.0, yaw]), gripper, careful)
 
     def reach(self, offset: np.ndarray, turn: np.ndarray, gripper: float, careful: bool = True) -> np.ndarray:
