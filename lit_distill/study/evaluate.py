@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ from lit_distill.behaviours import EMBEDDED_TEACHER, ActionNoise, TeacherActor, 
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Protocol, evaluate
 from lit_distill.results import ResultName, write_result
-from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.sim.simulator import Simulator
 from lit_distill.study.stored import stored_result
-from lit_distill.tasks import TASKS, Task, get_task
+from lit_distill.tasks import TASKS, get_task
 from lit_distill.videos import save_episode
+from lit_distill.workers import MakeSimulator
 
 ALL = "all"
 
@@ -55,7 +54,7 @@ def evaluate_teacher(
 
 
 def evaluate_from(
-    simulator: Callable[[Task, int], ChunkSimulator],
+    simulator: MakeSimulator,
     name: ResultName,
     actor: TeacherActor,
     protocol: Protocol,
