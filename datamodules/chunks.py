@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from lightning import LightningDataModule
@@ -142,15 +142,17 @@ class ChunkDataModule(LightningDataModule):
             }
         return self._statistics
 
-    def describe(self) -> dict[str, int]:
-        """Episodes and samples of both sides, and whether they are in RAM, for the log."""
+    def describe(self) -> dict[str, Any]:
+        """Episodes and samples of both sides, whether they are in RAM, what they show: for the log."""
         training, validation = self._ready()
+        identity = Manifest.load(self.folder).sources[self._sources[0]].identity
         return {
             "train_episodes": training.episodes,
             "train_samples": training.samples,
             "val_episodes": validation.episodes,
             "val_samples": validation.samples,
             "in_ram": int(self._resident is not None),
+            "meshes": identity.get("fingerprint", {}).get("meshes"),
         }
 
     def _ready(self) -> tuple[Selection, Selection]:

@@ -8,7 +8,6 @@ workers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,11 @@ from lit_distill.evaluation import wilson_interval
 from lit_distill.manifest import Manifest
 from lit_distill.schema import CHUNK_LENGTH, OUTCOMES
 from lit_distill.shard_writer import ShardWriter
-from lit_distill.sim.chunks import ChunkSimulator
+from lit_distill.sim.environment import ORIGINAL
 from lit_distill.sim.simulator import Simulator, fingerprint
 from lit_distill.sim.states import OFFICIAL_SPLIT, SPLITS, load_initial_state
-from lit_distill.tasks import Task, get_task
-from lit_distill.workers import EpisodeError, EpisodeJob, check_run_settings, run_episodes
+from lit_distill.tasks import get_task
+from lit_distill.workers import EpisodeError, EpisodeJob, MakeSimulator, check_run_settings, run_episodes
 
 SOURCE = "teacher"
 SPLIT = "teacher"
@@ -45,6 +44,7 @@ class CollectSettings:
         end_when_lost: end an episode as a timeout once the teacher has labelled a state with value 0: from
             there the goal can no longer be reached. A teacher without values never ends one.
         image_size: edge of the stored camera images, pixels.
+        meshes: what they show: `original`, or `simplified`, which renders in a third of the time.
         seed: seed of everything random in the episodes.
         episodes_per_shard: whole episodes in one tar.
         workers: simulator processes, 0 for this process; the shards do not depend on it.
@@ -56,6 +56,7 @@ class CollectSettings:
     execute_steps: int = CHUNK_LENGTH
     end_when_lost: bool = True
     image_size: int = 128
+    meshes: str = ORIGINAL
     seed: int = 0
     episodes_per_shard: int = 10
     workers: int = 2
@@ -65,7 +66,7 @@ class CollectSettings:
             raise LitDistillError(
                 f"episodes: the {SPLIT!r} split has {SPLITS[SPLIT]} initial states, got {self.episodes}"
             )
-        check_run_settings(self.execute_steps, self.image_size, self.workers, self.seed)
+        check_run_settings(self.execute_steps, self.image_size, self.meshes, self.workers, self.seed)
         if self.episodes_per_shard < 1:
             raise LitDistillError(f"episodes_per_shard: must be at least 1, got {self.episodes_per_shard}")
         self.teacher_spec()
@@ -97,9 +98,7 @@ def collect(task: str, root: str = "data", settings: CollectSettings = CollectSe
     return collect_from(Simulator, task, root, settings)
 
 
-def collect_from(
-    simulator: Callable[[Task, int], ChunkSimulator], task: str, root: str, settings: CollectSettings
-) -> Path:
+def collect_from(simulator: MakeSimulator, task: str, root: str, settings: CollectSettings) -> Path:
     """`collect` from any simulator class (picklable)."""
     known = get_task(task)
     split = OFFICIAL_SPLIT if known.suite else SPLIT
@@ -128,6 +127,7 @@ def collect_from(
             seed=settings.seed + episode,
             actor=actor,
             image_size=settings.image_size,
+            meshes=settings.meshes,
             execute_steps=settings.execute_steps,
             end_when_lost=settings.end_when_lost,
             simulator=simulator,
@@ -174,7 +174,7 @@ def _identity(settings: CollectSettings, split: str) -> dict[str, Any]:
         "end_when_lost": settings.end_when_lost,
         "seed": settings.seed,
         "split": split,
-        "fingerprint": fingerprint(settings.image_size),
+        "fingerprint": fingerprint(settings.image_size, settings.meshes),
     }
 
 

@@ -24,6 +24,7 @@ from lit_distill.hardware import HardwareSampler, describe_hardware
 from lit_distill.latency import measure_latency, synchronizer
 from lit_distill.rollout import Episode
 from lit_distill.schema import CHUNK_LENGTH, OUTCOMES
+from lit_distill.sim.environment import ORIGINAL
 from lit_distill.sim.states import OFFICIAL, SPLITS, load_initial_state
 from lit_distill.tasks import get_task
 from lit_distill.workers import EpisodeError, EpisodeJob, check_run_settings, run_episodes
@@ -44,6 +45,7 @@ class Protocol:
         episodes: the first so many states of the split.
         execute_steps: actions executed of each 16-action chunk before looking again (the paper: 16).
         image_size: edge of the camera images, pixels.
+        meshes: what they show, `original` or `simplified`; need not be what the student learnt from.
         workers: simulator processes, 0 for this process; the result does not depend on it.
         seed: seed of everything random in the episodes.
         videos: record the first so many episodes.
@@ -53,6 +55,7 @@ class Protocol:
     episodes: int = 20
     execute_steps: int = CHUNK_LENGTH
     image_size: int = 128
+    meshes: str = ORIGINAL
     workers: int = 2
     seed: int = 0
     videos: int = 0
@@ -65,7 +68,7 @@ class Protocol:
             raise LitDistillError(
                 f"episodes: split {self.split!r} has {splits[self.split]} states, got {self.episodes}"
             )
-        check_run_settings(self.execute_steps, self.image_size, self.workers, self.seed)
+        check_run_settings(self.execute_steps, self.image_size, self.meshes, self.workers, self.seed)
         if self.videos < 0:
             raise LitDistillError(f"videos: must not be negative, got {self.videos}")
 
@@ -158,6 +161,7 @@ def evaluate(task: str, actor: Actor, protocol: Protocol, label: str, **job_opti
             seed=protocol.seed + index,
             actor=actor,
             image_size=protocol.image_size,
+            meshes=protocol.meshes,
             execute_steps=protocol.execute_steps,
             record_every=FRAME_STEPS if index < protocol.videos else 0,
             **job_options,

@@ -79,7 +79,7 @@ class CountedSimulator(FakeSimulator):
         return super().reset(initial_state)
 
 
-def forbidden(task: Task, image_size: int) -> FakeSimulator:
+def forbidden(task: Task, image_size: int, meshes: str) -> FakeSimulator:
     raise AssertionError("a simulator was started")
 
 
@@ -213,6 +213,7 @@ def test_more_episodes_are_added_as_if_collected_at_once(
     [
         ({"seed": 1}, "seed = 0, now it is 1"),
         ({"image_size": 32}, "fingerprint.image_size = 16, now it is 32"),
+        ({"meshes": "simplified"}, "fingerprint.meshes = 'original', now it is 'simplified'"),
         ({"noise": ActionNoise(0.25)}, "noise.probability = 0.5, now it is 0.25"),
         ({"execute_steps": 4}, "execute_steps = 16, now it is 4"),
         ({"end_when_lost": False}, "end_when_lost = True, now it is False"),

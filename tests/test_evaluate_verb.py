@@ -72,6 +72,13 @@ def test_a_result_is_reused_only_for_the_same_teacher_noise_and_protocol(
     }
     assert not measured(*noise)
     assert measured(*noise, "--protocol.seed", "9")
+    assert measured(*noise, "--protocol.seed", "9", "--protocol.meshes", "simplified")
+    assert json.loads(RESULT.read_text())["render"]["meshes"] == "simplified"
+    assert measured(*noise, "--protocol.seed", "9")
+    older = json.loads(RESULT.read_text())
+    del older["config"]["protocol"]["meshes"]  # from before there was a choice
+    RESULT.write_text(json.dumps(older))
+    assert not measured(*noise, "--protocol.seed", "9")
     for change in ({"complete": False}, {"fingerprint": {"mujoco": "another"}}):
         RESULT.write_text(json.dumps(json.loads(RESULT.read_text()) | change))
         assert measured(*noise, "--protocol.seed", "9")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ from lit_distill.behaviours import EMBEDDED_TEACHER, ActionNoise, TeacherActor, 
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Protocol, evaluate
 from lit_distill.results import ResultName, write_refusal, write_result
-from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.sim.simulator import Simulator
 from lit_distill.study.stored import stored_result
-from lit_distill.tasks import Task, get_task, task_names
+from lit_distill.tasks import get_task, task_names
 from lit_distill.teachers.base import Refusal
 from lit_distill.videos import save_episode
+from lit_distill.workers import MakeSimulator
 
 
 def evaluate_teacher(
@@ -55,7 +54,7 @@ def evaluate_teacher(
 
 
 def evaluate_from(
-    simulator: Callable[[Task, int], ChunkSimulator],
+    simulator: MakeSimulator,
     task: str,
     name: ResultName,
     actor: TeacherActor,

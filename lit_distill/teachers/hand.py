@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import mujoco
 import numpy as np
 
 from lit_distill.schema import ACTION_DIM
@@ -17,8 +16,9 @@ from lit_distill.sim.scene import Scene
 
 OPEN, CLOSE = -1.0, 1.0
 POSITION_GAIN, ROTATION_GAIN = 1.6, 1.2
-UPRIGHT = 0.25
-"""Share of a small tilt that is commanded away; a large one is in full."""
+UPRIGHT_GAIN, UPRIGHT_FULL_RAD = 0.25, 0.4
+"""Share of the gain that sets a slight tilt right, and the tilt from which on all of it does: the arm's own
+acceleration tilts the hand a little, its braking tilts it back, and correcting that disturbs the motion."""
 MAX_OPENING_M = 0.08
 SPEED_M = 0.0127
 """Distance along one axis that the saturated position command covers in one control step (measured)."""
@@ -74,7 +74,7 @@ class Hand:
         counts.
         """
         upright = self.upright()
-        upright *= min(max(UPRIGHT, float(np.linalg.norm(upright)) / 0.4), 1.0)
+        upright *= min(max(float(np.linalg.norm(upright)) / UPRIGHT_FULL_RAD, UPRIGHT_GAIN), 1.0)
         return self.reach(offset, upright + np.array([0.0, 0.0, yaw]), gripper, careful)
 
     def reach(self, offset: np.ndarray, turn: np.ndarray, gripper: float, careful: bool = True) -> np.ndarray:
@@ -83,27 +83,20 @@ class Hand:
         return action(offset, turn, gripper, speed=min(max(slowing, SLOWEST), 1.0))
 
     def turn_towards(self, rotation: np.ndarray) -> np.ndarray:
-        """Turn [3] (axis-angle, rad) to an orientation [3, 3]; the long way round if joint 7 asks for it.
+        """Turn [3] (axis-angle, rad) to an orientation [3, 3]: the approach direction goes the shortest way.
 
-        Turning about the approach direction turns joint 7 by as much.
+        Rolling about it turns joint 7 by as much, so of the two ways round the one that joint 7 allows.
         """
         present = self.scene.eef_rotation
         roll = float(twist(present.T @ rotation))
-        if abs(self.scene.joints[6] + roll) > JOINT_7_LIMIT_RAD:
-            other_way = roll - np.sign(roll) * 2 * np.pi
-            if abs(self.scene.joints[6] + other_way) < JOINT_7_LIMIT_RAD:
-                return present[:, 2] * other_way
-        quaternion, turn = np.empty(4), np.empty(3)
-        mujoco.mju_mat2Quat(quaternion, (rotation @ present.T).ravel())
-        mujoco.mju_quat2Vel(turn, quaternion, 1.0)
-        return turn
+        rolls = (roll, roll - 2 * np.pi, roll + 2 * np.pi)
+        joint_7 = self.scene.joints[6]
+        allowed = [turn for turn in rolls if abs(joint_7 + turn) < JOINT_7_LIMIT_RAD]
+        return swing(present[:, 2], rotation[:, 2]) + present[:, 2] * min(allowed or [roll], key=abs)
 
     def upright(self) -> np.ndarray:
         """Turn [3] (axis-angle, rad) that makes the hand point down."""
-        approach = self.scene.eef_rotation[:, 2]
-        axis = np.array([-approach[1], approach[0], 0.0])  # approach x down
-        sine = float(np.linalg.norm(axis))
-        return axis * (np.arctan2(sine, -approach[2]) / max(sine, 1e-9))
+        return swing(self.scene.eef_rotation[:, 2], np.array([0.0, 0.0, -1.0]))
 
     def wait(self, gripper: float) -> np.ndarray:
         """Action [7] that stays and opens or closes."""
@@ -195,3 +188,10 @@ def twist(rotations: np.ndarray) -> np.ndarray:
     return np.arctan2(
         rotations[..., 1, 0] - rotations[..., 0, 1], rotations[..., 0, 0] + rotations[..., 1, 1]
     )
+
+
+def swing(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Shortest turn [3] (axis-angle, rad) from one direction [3] to another."""
+    axis = np.cross(start, end)
+    sine = float(np.linalg.norm(axis))
+    return np.asarray(axis * (np.arctan2(sine, start @ end) / max(sine, 1e-9)))

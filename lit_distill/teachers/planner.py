@@ -17,10 +17,12 @@ from lit_distill.teachers.drawer import InDrawer
 from lit_distill.teachers.grasps import GRASPS
 from lit_distill.teachers.hand import Hand
 from lit_distill.teachers.knob import TurnKnob
+from lit_distill.teachers.mug_grasps import MUGS
 from lit_distill.teachers.ordering import Afterwards, WhileNeeded
 from lit_distill.teachers.pick_place import PickPlace
 from lit_distill.teachers.skills import Plan, Skill
 from lit_distill.teachers.slab_pick_place import SlabPickPlace
+from lit_distill.teachers.stand_up import StandUp, StandUpFirst
 
 DEVICES: dict[tuple[str, str], Callable[[Scene, Hand, str], Skill]] = {
     ("turnon", "flat_stove"): partial(TurnKnob, on=True),
@@ -134,7 +136,10 @@ class _Planner:
         if (self.scene.category(target), self.scene.category(receptacle)) in UPRIGHT:
             return SlabPickPlace(self.scene, self.hand, target, destination)
         onto = receptacle if receptacle in self.scene.objects else None
-        return PickPlace(self.scene, self.hand, target, destination, onto)
+        skill = PickPlace(self.scene, self.hand, target, destination, onto)
+        if self.scene.category(target) in MUGS:
+            return StandUpFirst(StandUp(self.scene, self.hand, target), skill)
+        return skill
 
     # -- opening, closing, switching ---------------------------------------------------------------
 
