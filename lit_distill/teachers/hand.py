@@ -14,6 +14,7 @@ from lit_distill.schema import ACTION_DIM
 from lit_distill.sim.osc import POSITION_SCALE_M, ROTATION_SCALE_RAD
 from lit_distill.sim.scene import Scene
 
+DOWN = np.array([0.0, 0.0, -1.0])
 OPEN, CLOSE = -1.0, 1.0
 POSITION_GAIN, ROTATION_GAIN = 1.6, 1.2
 import os
@@ -92,12 +93,12 @@ class Hand:
         twist = self.scene.jacobian() @ (self.scene.home - self.scene.joints) * HOMING_GAIN
         return action(twist[:3], twist[3:], gripper)
 
-    def stranded(self) -> bool:
-        """Tilted, overstretched or at a joint limit: the servo cannot be trusted from here."""
-        joints, limits = self.scene.joints, self.scene.joint_limits
+    def stranded(self, approach: np.ndarray = DOWN) -> bool:
+        """Tilted from where it should point, overstretched or at a joint limit: the servo cannot be trusted."""
+        joints, limits, points = self.scene.joints, self.scene.joint_limits, self.scene.eef_rotation[:, 2]
         margin = np.minimum(joints - limits[:, 0], limits[:, 1] - joints)
         return bool(
-            np.linalg.norm(self.upright()) > MAX_TILT_RAD
+            max(points @ approach, points @ DOWN) < np.cos(MAX_TILT_RAD)
             or joints[3] > STRETCHED_RAD
             or margin.min() < JOINT_MARGIN_RAD
         )
