@@ -192,6 +192,13 @@ class Scene:
         rotations = self.data.geom_xmat[geoms].reshape(-1, 3, 3)
         return (local @ rotations.transpose(0, 2, 1) + self.data.geom_xpos[geoms, None]).reshape(-1, 3)
 
+    def boxes(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes around an object's n collision geoms: centres [n, 3], frames [n, 3, 3], half sizes [n, 3]."""
+        geoms = self._geoms[name]
+        frames = self.data.geom_xmat[geoms].reshape(-1, 3, 3)
+        offset = np.einsum("nij,nj->ni", frames, self.model.geom_aabb[geoms, :3])
+        return self.data.geom_xpos[geoms] + offset, frames, self.model.geom_aabb[geoms, 3:]
+
     def extent(self, name: str) -> Extent:
         """World-aligned box around an object's collision geoms."""
         corners = self.corners(name)

@@ -30,7 +30,9 @@ class Clearance:
     way: float
 
 
-def clearance(start: np.ndarray, goal: np.ndarray, half: np.ndarray, obstacles: Iterable[Extent]) -> Clearance:
+def clearance(
+    start: np.ndarray, goal: np.ndarray, half: np.ndarray, obstacles: Iterable[Extent]
+) -> Clearance:
     """Return the heights that the way from `start` [2] to `goal` [2] demands.
 
     Args:

@@ -100,6 +100,7 @@ class OpenContainer:
         towards_target = np.sign(along @ (target.centre - container.centre)[:2]) or 1.0
         return along * towards_target * min(shift, float(inner.min()))
 
+
 class CookRegion:
     """The burner of a flat stove.
 

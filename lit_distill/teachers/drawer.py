@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from lit_distill.sim.scene import COLLISION_GROUP, Scene
+from lit_distill.sim.scene import COLLISION_GROUP, Extent, Scene
 from lit_distill.sim.simulator import rotation_vector
+from lit_distill.teachers.aside import FreePlace
 from lit_distill.teachers.hand import CLOSE, OPEN, SPEED_M, Hand, action
+from lit_distill.teachers.pick_place import PickPlace
 
 LEAN_RAD = np.radians(55.0)
 """From straight down; the hand passes below the handle of the drawer above."""
+MAX_TILT_RAD = 1.4
 TIP_M = 0.0092
 """From the grip site to the fingertips, along the hand (robosuite's finger mesh)."""
 TIP_HALF_DEPTH_M = 0.0088
@@ -37,8 +40,13 @@ CONE, AWAY_M = 1.5, 0.12
 ALIGNED_M, ALIGNED_RAD = 0.006, 0.25
 SLOT_PLAY_M, ACROSS_M = 0.002, 0.03
 PULL_M, PRESS_M = 0.04, 0.01
-EMPTY_M = 0.02
-BETWEEN_M = 0.01
+IN_FRONT_M, BESIDE_M = 0.03, 0.01
+# What is in the hand.
+EMPTY_M = 0.003
+"""Fingers that close on nothing come nearer than this."""
+AMONG_M = 0.01
+RISE_M = 0.05
+HAND_ROOM_M = 0.12
 
 HOOK_STEPS = 5.0
 
@@ -66,6 +74,7 @@ class Drawer:
         self._qpos = int(model.jnt_qposadr[self.joint])
         low, high = model.jnt_range[self.joint]
         self._sign = 1.0 if abs(high) > abs(low) else -1.0
+        self.fully_open = float(max(abs(low), abs(high)))
         # In the frame of the drawer's body: the bar sticks out furthest, the face is what is wider behind it.
         corners = (scene.box_corners(self.own) - scene.data.xpos[self.body]) @ self._rotation
         boxes = corners.reshape(-1, 8, 3)
@@ -132,13 +141,16 @@ class _AtHandle:
     def __init__(self, scene: Scene, hand: Hand, region: str) -> None:
         self.scene, self.hand, self.region = scene, hand, region
         self.drawer = Drawer(scene, region)
+        self._put_aside = {
+            name: PickPlace(scene, hand, name, FreePlace(scene, name, self._sweep)) for name in scene.objects
+        }
 
     def act(self) -> np.ndarray:
         """See `Skill`."""
-        if self.hand.stranded(self._approach()):
+        if self.hand.stranded(MAX_TILT_RAD):
             return self.hand.go_home(CLOSE)
-        if (clear := self._let_go()) is not None:
-            return clear
+        if (free := self._hands_free()) is not None:
+            return free
         turn = self._turn()
         if self._in_place(turn):
             return action(self._effort(), turn, CLOSE)
@@ -156,6 +168,14 @@ class _AtHandle:
         way += TURN_LEVER_M * float(np.linalg.norm(self._turn()))
         return (way + self._missing()) / SPEED_M + HOOK_STEPS
 
+    def _sweep(self) -> Extent:
+        """Box that the drawer, fully open, and the hand at its handle need."""
+        drawer = self.drawer
+        corners = self.scene.box_corners(drawer.own)
+        swept = (drawer.fully_open - drawer.opening + HAND_ROOM_M) * drawer.outward
+        corners = np.concatenate([corners, corners + swept])
+        return Extent(corners.min(axis=0), corners.max(axis=0))
+
     # -- the hand ----------------------------------------------------------------------------------
 
     def _approach(self) -> np.ndarray:
@@ -168,22 +188,27 @@ class _AtHandle:
         along = np.cross(approach, [0.0, 0.0, 1.0])
         along /= np.linalg.norm(along)
         yaw = self.hand.turn_to(along)
-        closes = np.array([np.cos(yaw) * rotation[0, 0] - np.sin(yaw) * rotation[1, 0],
-                           np.sin(yaw) * rotation[0, 0] + np.cos(yaw) * rotation[1, 0], 0.0])
+        closes = np.array(
+            [
+                np.cos(yaw) * rotation[0, 0] - np.sin(yaw) * rotation[1, 0],
+                np.sin(yaw) * rotation[0, 0] + np.cos(yaw) * rotation[1, 0],
+                0.0,
+            ]
+        )
         if along @ closes < 0.0:
             along = -along
         return rotation_vector(np.stack([along, np.cross(approach, along), approach], axis=1) @ rotation.T)
 
-    def _let_go(self) -> np.ndarray | None:
-        """Action that frees the fingers of what is between them, None if nothing is."""
+    def _hands_free(self) -> np.ndarray | None:
+        """Action that frees the fingers of what they hold or surround, None if that is nothing."""
         scene, position = self.scene, self.scene.eef_position
-        if scene.opening < EMPTY_M:
-            return None
-        for name in scene.objects:
+        for name, put_aside in self._put_aside.items():
+            if self.hand.holds(name):
+                return put_aside.act()
             extent = scene.extent(name)
-            if np.all(position > extent.low - BETWEEN_M) and np.all(position < extent.high + BETWEEN_M):
-                free = position[2] > extent.top + TIP_M
-                return None if free else self.hand.servo(np.array([0.0, 0.0, 0.05]), 0.0, OPEN)
+            among = np.all(position > extent.low - AMONG_M) and np.all(position < extent.high + AMONG_M)
+            if among and scene.opening > EMPTY_M:
+                return self.hand.servo(np.array([0.0, 0.0, RISE_M]), 0.0, OPEN)
         return None
 
     def _pass_over(self, offset: np.ndarray) -> np.ndarray:
@@ -204,7 +229,8 @@ class OpenDrawer(_AtHandle):
 
     def done(self) -> bool:
         """Whether it stands open far enough, with some to spare while it is being pulled."""
-        return self.drawer.opening > self.enough + (TO_SPARE_M if self._in_place(self._turn()) else 0.0)
+        spare = TO_SPARE_M if self._in_place(self._turn()) else 0.0
+        return self.drawer.opening > min(self.enough + spare, self.drawer.fully_open - 0.002)
 
     def _wedge(self) -> np.ndarray:
         """Present position [3] of the fingertips' lowest edge."""
@@ -238,3 +264,42 @@ class OpenDrawer(_AtHandle):
     def _effort(self) -> np.ndarray:
         """Offset [3] that pulls."""
         return PULL_M * self.drawer.outward - np.array([0.0, 0.0, PRESS_M])
+
+
+class CloseDrawer(_AtHandle):
+    """Pushes a drawer shut at its handle; see `skills.Skill`."""
+
+    def done(self) -> bool:
+        """Whether it is shut; see `Skill`."""
+        return self.scene.met(["close", self.region])
+
+    def _point(self) -> np.ndarray:
+        """Present position [3] of the fingertips."""
+        return self.scene.eef_position + TIP_M * self.scene.eef_rotation[:, 2]
+
+    def _goal(self) -> np.ndarray:
+        return self.drawer.front
+
+    def _line(self) -> np.ndarray:
+        return self.drawer.outward
+
+    def _missing(self) -> float:
+        return max(0.0, self.drawer.opening)
+
+    def _in_place(self, turn: np.ndarray) -> bool:
+        """Whether the fingertips are in front of the bar."""
+        out = self.drawer.outward
+        offset = self._point() - self.drawer.front
+        aside = offset - (offset @ out) * out
+        return bool(
+            -TIP_M < offset @ out < IN_FRONT_M
+            and abs(aside[2]) < BESIDE_M
+            and np.linalg.norm(aside[:2]) < ACROSS_M
+            and np.linalg.norm(turn) < ALIGNED_RAD
+        )
+
+    def _effort(self) -> np.ndarray:
+        """Offset [3] that pushes."""
+        offset = self.drawer.front - self._point()
+        offset -= (offset @ self.drawer.outward) * self.drawer.outward
+        return offset - PULL_M * self.drawer.outward

@@ -35,8 +35,7 @@ CONE = 1.5
 """They come down with the distance from the grasp: height over distance."""
 GRASP_HEIGHT_TOLERANCE_M = 0.012
 MAX_GRASP_WIDTH_M = 0.072
-import os
-WIDTH_WORTH_A_RADIAN_M = float(os.environ.get('WW','0.015'))
+WIDTH_WORTH_A_RADIAN_M = 0.015
 """How much thinner an axis must be to be worth a turn by a radian."""
 WAY_WORTH_A_RADIAN_M = 0.15
 """How much nearer a grasp must be to be worth a turn by a radian."""
@@ -129,7 +128,12 @@ class PickPlace:
             return self.hand.servo(error, yaw, OPEN)
         hover = over + min(HOVER_M, CONE * misaligned)
         offset = self._travel(
-            position, grasp.position, hover, np.full(2, FINGERS_HALF_M), FINGERTIP_M, [*self.others, *self.onto]
+            position,
+            grasp.position,
+            hover,
+            np.full(2, FINGERS_HALF_M),
+            FINGERTIP_M,
+            [*self.others, *self.onto],
         )
         offset = self._pass(offset, over - position[2])
         return self.hand.servo(offset, yaw, OPEN)
