@@ -17,14 +17,12 @@ from lit_distill.teachers.hand import (
     CLOSE,
     FINGERTIP_M,
     FIRM_COMMAND,
-    HAND_HALF_DEPTH_M,
-    HAND_HALF_WIDTH_M,
     MAX_OPENING_M,
     OPEN,
-    PALM_M,
     SPEED_M,
     Hand,
 )
+from lit_distill.teachers.room import clashes
 
 # Grasp.
 ALIGN_HIGH_M, ALIGN_LOW_M, ALIGN_GRASP_M = 0.012, 0.02, 0.008
@@ -39,6 +37,12 @@ GRASP_HEIGHT_TOLERANCE_M = 0.012
 MAX_GRASP_WIDTH_M = 0.072
 WIDTH_WORTH_A_RADIAN_M = 0.015
 """How much thinner an axis must be to be worth a turn by a radian."""
+WAY_WORTH_A_RADIAN_M = 0.15
+"""How much nearer a grasp must be to be worth a turn by a radian."""
+CLASH_COST_RAD, MOST_CLASHES = 5.0, 3
+"""What each thing that the hand would hit costs, in radians of turning, and how many count."""
+TURN_HELD_COST = 1.5
+"""What a turn with the object in hand costs, compared with one before."""
 
 # Travel.
 FINGERS_HALF_M = 0.07
@@ -71,6 +75,7 @@ class PickPlace:
         self, scene: Scene, hand: Hand, target: str, destination: Destination, onto: str | None = None
     ) -> None:
         self.scene, self.hand, self.target, self.destination = scene, hand, target, destination
+        self._in_the_way = scene.geoms(*scene.fixtures, *(name for name in scene.objects if name != target))
         self.others = [name for name in scene.objects if name not in (target, onto)]
         self.onto = [onto] if onto in scene.objects else []
 
@@ -167,30 +172,20 @@ class PickPlace:
 
     def _grasp(self) -> Grasp:
         """The candidate that costs least."""
-        return min(grasp_candidates(self.scene, self.target), key=self._grasp_cost)
+        axis = self.destination.placement().axis
+        boxes = self.scene.box_corners(self._in_the_way).reshape(-1, 8, 3)
+        candidates = grasp_candidates(self.scene, self.target)
+        return min(candidates, key=lambda grasp: self._grasp_cost(grasp, axis, boxes))
 
-    def _grasp_cost(self, grasp: Grasp) -> float:
+    def _grasp_cost(self, grasp: Grasp, axis: np.ndarray | None, boxes: np.ndarray) -> float:
         """Prefer the thinnest axis (the most play for an imprecise hand), a small turn, free space."""
         cost = grasp.width / WIDTH_WORTH_A_RADIAN_M + abs(self.hand.turn_to(grasp.axis)) + grasp.penalty
         cost += 100.0 * max(0.0, grasp.width - MAX_GRASP_WIDTH_M) / WIDTH_WORTH_A_RADIAN_M
-        cost += 5.0 * sum(self._hand_would_hit(grasp, name) for name in self.others)
+        cost += CLASH_COST_RAD * min(clashes(grasp, boxes), MOST_CLASHES)
+        cost += float(np.linalg.norm(grasp.position - self.scene.eef_position)) / WAY_WORTH_A_RADIAN_M
+        if axis is not None:
+            cost += TURN_HELD_COST * np.arccos(min(1.0, abs(float(grasp.axis @ axis))))
         return cost
-
-    def _hand_would_hit(self, grasp: Grasp, name: str) -> bool:
-        """Whether the hand's box above the grasp overlaps another object."""
-        corners = self.scene.corners(name)
-        corners = corners[corners[:, 2] > grasp.position[2] + PALM_M]
-        if not len(corners):
-            return False
-        across = np.array([-grasp.axis[1], grasp.axis[0], 0.0])
-        relative = corners - grasp.position
-        along_axis, across_axis = relative @ grasp.axis, relative @ across
-        return bool(
-            along_axis.min() < HAND_HALF_WIDTH_M
-            and along_axis.max() > -HAND_HALF_WIDTH_M
-            and across_axis.min() < HAND_HALF_DEPTH_M
-            and across_axis.max() > -HAND_HALF_DEPTH_M
-        )
 
     # -- place -------------------------------------------------------------------------------------
 
