@@ -58,6 +58,7 @@ class EpisodeJob:
     image_size: int = 128
     execute_steps: int = CHUNK_LENGTH
     record_every: int = 0
+    end_when_lost: bool = False
     simulator: Callable[[Task, int], ChunkSimulator] = Simulator
 
     @property
@@ -110,6 +111,7 @@ def run_episode(job: EpisodeJob) -> Episode:
         seed=job.seed,
         execute_steps=job.execute_steps,
         record_every=job.record_every,
+        end_when_lost=job.end_when_lost,
     )
 
 

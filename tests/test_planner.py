@@ -10,9 +10,10 @@ import pytest
 
 from lit_distill.tasks import get_task
 from lit_distill.teachers import planner
+from lit_distill.teachers.base import Refusal
 from lit_distill.teachers.destinations import OpenContainer, Placement, Shared
 from lit_distill.teachers.pick_place import PickPlace
-from lit_distill.teachers.planner import Refusal, make_plan
+from lit_distill.teachers.planner import make_plan
 from lit_distill.teachers.skills import Plan
 
 TASK = get_task("custom_libero_object_ketchup")
@@ -112,7 +113,7 @@ def test_a_goal_that_it_cannot_plan_is_refused_in_one_line(predicate: list[str],
     scene: Any = FakeScene([["in", "milk_1", "basket_1_contain_region"], predicate])
     with pytest.raises(Refusal) as caught:
         make_plan(scene)
-    assert str(caught.value) == f"{TASK.bddl}: the embedded teacher {reason}; choose another teacher"
+    assert str(caught.value) == f"{TASK.bddl}: the teacher {reason}; choose another teacher"
 
 
 @pytest.mark.usefixtures("drawers")

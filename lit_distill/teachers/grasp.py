@@ -15,8 +15,10 @@ class Grasp:
         position: grip site position [3], m, world.
         axis: unit vector [3] along which the fingers close, horizontal.
         width: what the fingers close on along the axis, m.
+        penalty: radians of turning that it would be worth to have another one instead.
     """
 
     position: np.ndarray
     axis: np.ndarray
     width: float
+    penalty: float = 0.0

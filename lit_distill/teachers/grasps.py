@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from lit_distill.sim.scene import Scene
+from lit_distill.teachers.bowl_grasps import bowl_grasps
 from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.mug_grasps import MUGS, mug_grasps
+from lit_distill.teachers.part_grasps import MOKA_POT, part_grasps
 
 BELOW_TOP_M = 0.022
 ABOVE_BOTTOM_M = 0.015
@@ -45,11 +48,13 @@ GRASPS: dict[str, Callable[[Scene, str], list[Grasp]]] = {
         ),
         box_grasps,
     ),
+    **dict.fromkeys(("akita_black_bowl", "white_bowl"), bowl_grasps),
+    "moka_pot": partial(part_grasps, parts=MOKA_POT),
     **dict.fromkeys(MUGS, mug_grasps),
 }
 """Category of an object -> its grasps in its present pose, in no particular order."""
 
 
 def grasp_candidates(scene: Scene, name: str) -> list[Grasp]:
-    """Return the grasps of an object of a category in `GRASPS` in its present pose."""
-    return GRASPS[scene.category(name)](scene, name)
+    """Return the grasps of an object of a category in `GRASPS` in its present pose, or of its box."""
+    return GRASPS[scene.category(name)](scene, name) or box_grasps(scene, name)

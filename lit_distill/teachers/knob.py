@@ -47,7 +47,7 @@ class TurnKnob:
         on: whether it has to be turned on.
     """
 
-    def __init__(self, scene: Scene, hand: Hand, stove: str, on: bool = True) -> None:
+    def __init__(self, scene: Scene, hand: Hand, stove: str, on: bool) -> None:
         self.scene, self.hand, self.stove, self.on = scene, hand, stove, on
         (self.joint,) = scene.joint_names(stove)
 

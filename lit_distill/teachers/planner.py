@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from lit_distill.errors import LitDistillError
 from lit_distill.sim.scene import Scene
+from lit_distill.teachers.base import Refusal
 from lit_distill.teachers.caddy import CaddyCompartment
-from lit_distill.teachers.destinations import Destination, OnObject, OpenContainer, Shared
+from lit_distill.teachers.destinations import CookRegion, Destination, OnObject, OpenContainer, Shared
+from lit_distill.teachers.drawer import InDrawer
 from lit_distill.teachers.grasps import GRASPS
 from lit_distill.teachers.hand import Hand
 from lit_distill.teachers.knob import TurnKnob
@@ -20,6 +21,7 @@ from lit_distill.teachers.mug_grasps import MUGS
 from lit_distill.teachers.ordering import Afterwards, WhileNeeded
 from lit_distill.teachers.pick_place import PickPlace
 from lit_distill.teachers.skills import Plan, Skill
+from lit_distill.teachers.slab_pick_place import SlabPickPlace
 from lit_distill.teachers.stand_up import StandUp, StandUpFirst
 
 DEVICES: dict[tuple[str, str], Callable[[Scene, Hand, str], Skill]] = {
@@ -31,6 +33,8 @@ DEVICES: dict[tuple[str, str], Callable[[Scene, Hand, str], Skill]] = {
 
 DESTINATIONS: dict[tuple[str, str, str], Callable[[Scene, str, str, str], Destination]] = {
     ("in", "basket", "contain_region"): OpenContainer,
+    ("on", "flat_stove", "cook_region"): CookRegion,
+    ("in", "white_cabinet", "bottom_region"): InDrawer,
     ("on", "plate", ""): OnObject,
     **{
         ("in", "desk_caddy", f"{side}_contain_region"): CaddyCompartment
@@ -40,13 +44,12 @@ DESTINATIONS: dict[tuple[str, str, str], Callable[[Scene, str, str, str], Destin
 """(predicate, category of the receptacle, its region or "" for the receptacle itself) -> destination, made
 from scene, object, receptacle and the predicate's second argument."""
 
+UPRIGHT = {("black_book", "desk_caddy")}
+"""(category of a slab, category of the receptacle that it has to stand in)."""
+
 ENCLOSED: dict[tuple[str, str], str] = {}
 """(category, region) -> the region that `open` and `close` take for it, "" where they take the object
 itself: what has to be open before a hand can reach into the region."""
-
-
-class Refusal(LitDistillError):
-    """A goal that the embedded teacher has no skill for; the line names what is missing."""
 
 
 def make_plan(scene: Scene) -> Plan:
@@ -130,6 +133,8 @@ class _Planner:
         sharing = [other[1] for other in self.placements if other[2] == place]
         if len(sharing) > 1:
             destination = Shared(self.scene, destination, receptacle, sharing.index(target), len(sharing))
+        if (self.scene.category(target), self.scene.category(receptacle)) in UPRIGHT:
+            return SlabPickPlace(self.scene, self.hand, target, destination)
         onto = receptacle if receptacle in self.scene.objects else None
         skill = PickPlace(self.scene, self.hand, target, destination, onto)
         if self.scene.category(target) in MUGS:
@@ -172,6 +177,4 @@ class _Planner:
         return [WhileNeeded(self._operate(["open", thing]), needed)]
 
     def _refusal(self, reason: str) -> Refusal:
-        return Refusal(
-            f"{self.scene.simulator.task.bddl}: the embedded teacher {reason}; choose another teacher"
-        )
+        return Refusal(self.scene.simulator.task.bddl, reason)
