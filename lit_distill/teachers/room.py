@@ -46,9 +46,7 @@ def _overlaps(
     )
 
 
-def points_inside(
-    scene: Scene, names: list[str], positions: np.ndarray, rotations: np.ndarray
-) -> np.ndarray:
+def points_inside(scene: Scene, names: list[str], positions: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     """How many of the points `HAND_M` of hands that may point anywhere are inside things.
 
     Args:
