@@ -12,15 +12,19 @@ from functools import partial
 from lit_distill.sim.scene import Scene
 from lit_distill.tasks.bddl import SCENES
 from lit_distill.teachers.base import Refusal
+from lit_distill.teachers.cabinet import InDrawer
 from lit_distill.teachers.caddy import CaddyCompartment
 from lit_distill.teachers.destinations import CookRegion, Destination, OnObject, OpenContainer, Shared
-from lit_distill.teachers.drawer import InDrawer
+from lit_distill.teachers.door import CloseDoor, OpenDoor
+from lit_distill.teachers.drawer import ROOMY_M, CloseDrawer, OpenDrawer
 from lit_distill.teachers.grasps import GRASPS
 from lit_distill.teachers.hand import Hand
 from lit_distill.teachers.knob import TurnKnob
+from lit_distill.teachers.microwave import InMicrowave
 from lit_distill.teachers.mug_grasps import MUGS
 from lit_distill.teachers.ordering import Afterwards, WhileNeeded
 from lit_distill.teachers.pick_place import PickPlace
+from lit_distill.teachers.put_in_microwave import PutInMicrowave
 from lit_distill.teachers.skills import Plan, Skill
 from lit_distill.teachers.slab_pick_place import SlabPickPlace
 from lit_distill.teachers.stand_up import StandUp, StandUpFirst
@@ -28,9 +32,16 @@ from lit_distill.teachers.surfaces import InBowl, OnRegion
 
 ANY = "*"
 
+CABINETS = ("white_cabinet", "wooden_cabinet")
+DRAWERS = ("top_region", "middle_region", "bottom_region")
+
 DEVICES: dict[tuple[str, str], Callable[[Scene, Hand, str], Skill]] = {
     ("turnon", "flat_stove"): partial(TurnKnob, on=True),
     ("turnoff", "flat_stove"): partial(TurnKnob, on=False),
+    **{("open", cabinet): OpenDrawer for cabinet in CABINETS},
+    **{("close", cabinet): CloseDrawer for cabinet in CABINETS},
+    ("open", "microwave"): OpenDoor,
+    ("close", "microwave"): CloseDoor,
 }
 """(predicate, category) -> skill, made from scene, hand and the predicate's argument: `turnon` of a
 `flat_stove`, `open` of a `white_cabinet`'s drawer (whose argument is the drawer's region)."""
@@ -38,7 +49,8 @@ DEVICES: dict[tuple[str, str], Callable[[Scene, Hand, str], Skill]] = {
 DESTINATIONS: dict[tuple[str, str, str], Callable[[Scene, str, str, str], Destination]] = {
     ("in", "basket", "contain_region"): OpenContainer,
     ("on", "flat_stove", "cook_region"): CookRegion,
-    ("in", "white_cabinet", "bottom_region"): InDrawer,
+    **{("in", cabinet, drawer): InDrawer for cabinet in CABINETS for drawer in DRAWERS},
+    ("in", "microwave", "heating_region"): InMicrowave,
     ("on", "plate", ""): OnObject,
     **{("on", bowl, ""): InBowl for bowl in ("akita_black_bowl", "white_bowl")},
     **{("on", table, ANY): OnRegion for _, table in SCENES.values()},
@@ -55,9 +67,17 @@ DESTINATIONS: dict[tuple[str, str, str], Callable[[Scene, str, str, str], Destin
 UPRIGHT = {("black_book", "desk_caddy")}
 """(category of a slab, category of the receptacle that it has to stand in)."""
 
-ENCLOSED: dict[tuple[str, str], str] = {}
+ENCLOSED: dict[tuple[str, str], str] = {
+    **{(cabinet, drawer): drawer for cabinet in CABINETS for drawer in DRAWERS},
+    ("microwave", "heating_region"): "",
+}
 """(category, region) -> the region that `open` and `close` take for it, "" where they take the object
 itself: what has to be open before a hand can reach into the region."""
+
+ADMITTED: dict[str, Callable[[Scene, Hand, str], Skill]] = {
+    cabinet: partial(OpenDrawer, enough=ROOMY_M) for cabinet in CABINETS
+}
+"""Category -> the skill that opens it far enough for a hand to reach in, where `open` asks for more."""
 
 
 def make_plan(scene: Scene) -> Plan:
@@ -146,6 +166,10 @@ class _Planner:
             return SlabPickPlace(self.scene, self.hand, target, destination)
         onto = receptacle if receptacle in self.scene.objects else None
         skill = PickPlace(self.scene, self.hand, target, destination, onto)
+        if self.scene.category(receptacle) == "microwave":
+            if self.scene.category(target) not in MUGS:
+                raise self._refusal(f"cannot put {target} into {place}")
+            skill = PutInMicrowave(self.scene, self.hand, target, destination, receptacle)
         if self.scene.category(target) in MUGS:
             return StandUpFirst(StandUp(self.scene, self.hand, target), skill)
         return skill
@@ -183,7 +207,9 @@ class _Planner:
         """The skill that opens something while it is needed; none for what already stands open."""
         if ("open", self._category_and_region(thing)[0]) not in DEVICES and self.scene.met(["open", thing]):
             return []
-        return [WhileNeeded(self._operate(["open", thing]), needed)]
+        admit = ADMITTED.get(self._category_and_region(thing)[0])
+        skill = admit(self.scene, self.hand, thing) if admit else self._operate(["open", thing])
+        return [WhileNeeded(skill, needed)]
 
     def _refusal(self, reason: str) -> Refusal:
         return Refusal(self.scene.simulator.task.bddl, reason)
