@@ -46,7 +46,7 @@ EMPTY_M = 0.003
 """Fingers that close on nothing come nearer than this."""
 AMONG_M = 0.01
 RISE_M = 0.05
-HAND_ROOM_M = 0.12
+HAND_ROOM_M = 0.05
 
 HOOK_STEPS = 5.0
 

@@ -50,6 +50,8 @@ STRETCHED_RAD = -0.5
 """Joint 4 beyond its straight position (-0.47): pulling the hand in would straighten the elbow further."""
 
 # Recovery.
+WRIST_TURNED_RAD = 1.9
+"""Joint 5 beyond this has the wrist bent backwards: joint 6 is then at its limit for most poses."""
 MAX_TILT_RAD = 0.9
 JOINT_MARGIN_RAD = 0.02
 HOMING_GAIN = 1.0
@@ -114,6 +116,7 @@ class Hand:
         return bool(
             np.linalg.norm(self.upright()) > tilted
             or joints[3] > STRETCHED_RAD
+            or abs(joints[4]) > WRIST_TURNED_RAD
             or margin.min() < JOINT_MARGIN_RAD
         )
 
