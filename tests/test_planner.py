@@ -33,6 +33,7 @@ class FakeScene:
     def __init__(self, goal: list[list[str]], start: list[list[str]] | None = None) -> None:
         self.goal, self.start = goal, start or []
         self.objects = ["milk_1", "ketchup_1", "gem_1", "basket_1"]
+        self.fixtures = ["cabinet_1", "stove_1"]
         self.true: list[list[str]] = []
         self.simulator = type("Simulator", (), {"task": TASK})
 
@@ -45,10 +46,23 @@ class FakeScene:
     def met(self, predicate: list[str]) -> bool:
         return predicate in self.true
 
-    def fingers_touching(self, name: str) -> int:
-        return 0
+    def geoms(self, *names: str) -> np.ndarray:
+        return np.zeros(0, dtype=int)
 
-    closing_command = -1.0
+
+class FakeHand:
+    """A hand that holds nothing."""
+
+    def __init__(self, scene: Any) -> None:
+        self.scene = scene
+
+    def holds(self, name: str) -> bool:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def no_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planner, "Hand", FakeHand)
 
 
 class Device:

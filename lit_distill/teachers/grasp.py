@@ -16,9 +16,11 @@ class Grasp:
         axis: unit vector [3] along which the fingers close, horizontal.
         width: what the fingers close on along the axis, m.
         penalty: radians of turning that it would be worth to have another one instead.
+        turn_after: turn (rad, world z) that the hand will make with the object in hand.
     """
 
     position: np.ndarray
     axis: np.ndarray
     width: float
     penalty: float = 0.0
+    turn_after: float = 0.0

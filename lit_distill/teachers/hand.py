@@ -120,21 +120,38 @@ class Hand:
             or margin.min() < JOINT_MARGIN_RAD
         )
 
-    def turn_to(self, axis: np.ndarray) -> float:
+    def turn_to(self, axis: np.ndarray, then: float = 0.0) -> float:
         """Turn (rad, about world z) that makes the fingers close along a horizontal direction [3].
 
         Of the two half turns the one that joint 7 allows. The hand points down: turning by +yaw about world
         z turns joint 7 by -yaw. Of two equal turns the one that leaves joint 7 nearer its middle, so that
         the same scene always gets the same answer.
+
+        Args:
+            axis: the direction.
+            then: a turn that is to follow, which joint 7 has to allow as well, one way round or the other.
         """
         closes = self.scene.eef_rotation[:, 0]
         error = np.arctan2(axis[1], axis[0]) - np.arctan2(closes[1], closes[0])
         error = (error + np.pi / 2) % np.pi - np.pi / 2
         joint_7 = self.scene.joints[6]
         allowed = [
-            turn for turn in (error, error - np.pi, error + np.pi) if abs(joint_7 - turn) < JOINT_7_LIMIT_RAD
+            turn
+            for turn in (error, error - np.pi, error + np.pi)
+            if abs(joint_7 - turn) < JOINT_7_LIMIT_RAD and (then == 0.0 or self._turns(then, joint_7 - turn))
         ]
         return float(min(allowed or [error], key=lambda turn: abs(turn) + 0.5 * abs(joint_7 - turn)))
+
+    def turn_by(self, turn: float) -> float:
+        """The given turn (rad, about world z) or a full turn less or more, as joint 7 allows."""
+        joint_7 = self.scene.joints[6]
+        return min(self._turns(turn, joint_7) or [turn], key=abs)
+
+    @staticmethod
+    def _turns(turn: float, joint_7: float) -> list[float]:
+        """What full turns make of a turn about world z that joint 7 allows where it is."""
+        turns = (turn, turn - 2 * np.pi, turn + 2 * np.pi)
+        return [each for each in turns if abs(joint_7 - each) < JOINT_7_LIMIT_RAD]
 
     # -- looking -----------------------------------------------------------------------------------
 

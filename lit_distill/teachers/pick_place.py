@@ -109,7 +109,7 @@ class PickPlace:
         scene, position = self.scene, self.scene.eef_position
         error = grasp.position - position
         sideways = float(np.linalg.norm(error[:2]))
-        yaw = self.hand.turn_to(grasp.axis)
+        yaw = self.hand.turn_to(grasp.axis, grasp.turn_after)
         misaligned = sideways + YAW_LEVER_M * abs(yaw)
         opened = scene.opening > min(grasp.width + 0.01, MAX_OPENING_M - 0.005)
         # Fingers that started to close may push the object or the hand aside by their play.

@@ -14,13 +14,16 @@ from lit_distill.teachers.base import Refusal
 from lit_distill.teachers.cabinet import InDrawer
 from lit_distill.teachers.caddy import CaddyCompartment
 from lit_distill.teachers.destinations import CookRegion, Destination, OnObject, OpenContainer, Shared
+from lit_distill.teachers.door import CloseDoor, OpenDoor
 from lit_distill.teachers.drawer import ROOMY_M, CloseDrawer, OpenDrawer
 from lit_distill.teachers.grasps import GRASPS
 from lit_distill.teachers.hand import Hand
 from lit_distill.teachers.knob import TurnKnob
+from lit_distill.teachers.microwave import InMicrowave
 from lit_distill.teachers.mug_grasps import MUGS
 from lit_distill.teachers.ordering import Afterwards, WhileNeeded
 from lit_distill.teachers.pick_place import PickPlace
+from lit_distill.teachers.put_in_microwave import PutInMicrowave
 from lit_distill.teachers.skills import Plan, Skill
 from lit_distill.teachers.slab_pick_place import SlabPickPlace
 from lit_distill.teachers.stand_up import StandUp, StandUpFirst
@@ -33,6 +36,8 @@ DEVICES: dict[tuple[str, str], Callable[[Scene, Hand, str], Skill]] = {
     ("turnoff", "flat_stove"): partial(TurnKnob, on=False),
     **{("open", cabinet): OpenDrawer for cabinet in CABINETS},
     **{("close", cabinet): CloseDrawer for cabinet in CABINETS},
+    ("open", "microwave"): OpenDoor,
+    ("close", "microwave"): CloseDoor,
 }
 """(predicate, category) -> skill, made from scene, hand and the predicate's argument: `turnon` of a
 `flat_stove`, `open` of a `white_cabinet`'s drawer (whose argument is the drawer's region)."""
@@ -41,6 +46,7 @@ DESTINATIONS: dict[tuple[str, str, str], Callable[[Scene, str, str, str], Destin
     ("in", "basket", "contain_region"): OpenContainer,
     ("on", "flat_stove", "cook_region"): CookRegion,
     **{("in", cabinet, drawer): InDrawer for cabinet in CABINETS for drawer in DRAWERS},
+    ("in", "microwave", "heating_region"): InMicrowave,
     ("on", "plate", ""): OnObject,
     **{
         ("in", "desk_caddy", f"{side}_contain_region"): CaddyCompartment
@@ -54,7 +60,8 @@ UPRIGHT = {("black_book", "desk_caddy")}
 """(category of a slab, category of the receptacle that it has to stand in)."""
 
 ENCLOSED: dict[tuple[str, str], str] = {
-    (cabinet, drawer): drawer for cabinet in CABINETS for drawer in DRAWERS
+    **{(cabinet, drawer): drawer for cabinet in CABINETS for drawer in DRAWERS},
+    ("microwave", "heating_region"): "",
 }
 """(category, region) -> the region that `open` and `close` take for it, "" where they take the object
 itself: what has to be open before a hand can reach into the region."""
@@ -150,6 +157,10 @@ class _Planner:
             return SlabPickPlace(self.scene, self.hand, target, destination)
         onto = receptacle if receptacle in self.scene.objects else None
         skill = PickPlace(self.scene, self.hand, target, destination, onto)
+        if self.scene.category(receptacle) == "microwave":
+            if self.scene.category(target) not in MUGS:
+                raise self._refusal(f"cannot put {target} into {place}")
+            skill = PutInMicrowave(self.scene, self.hand, target, destination, receptacle)
         if self.scene.category(target) in MUGS:
             return StandUpFirst(StandUp(self.scene, self.hand, target), skill)
         return skill

@@ -16,8 +16,9 @@ from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, SPEED_M, Hand
 from lit_distill.teachers.mug_grasps import MUGS
 from lit_distill.teachers.skills import Skill
 
-STANDING = 0.94
-"""Upward component of the axis of a mug that stands; it tips over by itself from about 0.9 on."""
+STANDING, PUSHED_UP = 0.94, 0.98
+"""Upward component of the axis of a mug that stands, and up to which one that does not is pushed: beside a
+plate's rim it would fall back from less."""
 IN_FRONT_M = 0.035
 """Distance of the grip site from the rim before the fingers come down in front of the mouth."""
 BELOW_RIM_M = 0.02
@@ -71,7 +72,7 @@ class StandUp:
         if self.hand.stranded():
             return self.hand.go_home(CLOSE)
         mouth = self._mouth()
-        if self._stands():
+        if mouth.axis[2] > PUSHED_UP:
             return self.hand.servo(np.array([0.0, 0.0, 0.05]), 0.0, CLOSE)
         position = self.scene.eef_position
         yaw = self.hand.turn_to(np.array([-mouth.outwards[1], mouth.outwards[0], 0.0]))
