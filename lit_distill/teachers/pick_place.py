@@ -157,13 +157,16 @@ class PickPlace:
             below: how far what moves reaches below the point.
             names: what could be in the way.
         """
-        demand = clearance(position[:2], goal[:2], half, [self.scene.extent(name) for name in names])
+        demand = clearance(position[:2], goal[:2], half, self._obstacles(names))
         above = below + PASS_OVER_M
         offset = np.array([*(goal[:2] - position[:2]), max(height, demand.way + above) - position[2]])
         if offset[2] > 0.0:  # rise as fast as it goes sideways, not along the straight line
             offset *= min(1.0, FULL_SPEED_M / max(FULL_SPEED_M, float(np.abs(offset[:2]).max())))
             offset[2] = min(max(height, demand.way + above) - position[2], FULL_SPEED_M)
         return self._pass(offset, demand.now + above - position[2])
+
+    def _obstacles(self, names: list[str]) -> list[Extent]:
+        return [self.scene.extent(name) for name in names]
 
     @staticmethod
     def _pass(offset: np.ndarray, missing: float) -> np.ndarray:
