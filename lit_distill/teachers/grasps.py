@@ -45,6 +45,7 @@ GRASPS: dict[str, Callable[[Scene, str], list[Grasp]]] = {
             "orange_juice",
             "salad_dressing",
             "tomato_sauce",
+            "wine_bottle",
         ),
         box_grasps,
     ),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from lit_distill.sim.scene import Scene
+from lit_distill.tasks.bddl import SCENES
 from lit_distill.teachers.base import Refusal
 from lit_distill.teachers.cabinet import InDrawer
 from lit_distill.teachers.caddy import CaddyCompartment
@@ -27,6 +28,9 @@ from lit_distill.teachers.put_in_microwave import PutInMicrowave
 from lit_distill.teachers.skills import Plan, Skill
 from lit_distill.teachers.slab_pick_place import SlabPickPlace
 from lit_distill.teachers.stand_up import StandUp, StandUpFirst
+from lit_distill.teachers.surfaces import InBowl, OnRegion
+
+ANY = "*"
 
 CABINETS = ("white_cabinet", "wooden_cabinet")
 DRAWERS = ("top_region", "middle_region", "bottom_region")
@@ -48,13 +52,17 @@ DESTINATIONS: dict[tuple[str, str, str], Callable[[Scene, str, str, str], Destin
     **{("in", cabinet, drawer): InDrawer for cabinet in CABINETS for drawer in DRAWERS},
     ("in", "microwave", "heating_region"): InMicrowave,
     ("on", "plate", ""): OnObject,
+    **{("on", bowl, ""): InBowl for bowl in ("akita_black_bowl", "white_bowl")},
+    **{("on", table, ANY): OnRegion for _, table in SCENES.values()},
+    **{("on", fixture, "top_side"): OnRegion for fixture in ("white_cabinet", "wooden_cabinet")},
+    ("on", "wine_rack", "top_region"): OnRegion,
     **{
         ("in", "desk_caddy", f"{side}_contain_region"): CaddyCompartment
         for side in ("back", "front", "left", "right")
     },
 }
-"""(predicate, category of the receptacle, its region or "" for the receptacle itself) -> destination, made
-from scene, object, receptacle and the predicate's second argument."""
+"""(predicate, category of the receptacle, its region, "" for the receptacle itself, ANY for all its regions)
+-> destination, made from scene, object, receptacle and the predicate's second argument."""
 
 UPRIGHT = {("black_book", "desk_caddy")}
 """(category of a slab, category of the receptacle that it has to stand in)."""
@@ -144,7 +152,8 @@ class _Planner:
     def _place(self, predicate: list[str]) -> Skill:
         name, target, place = predicate
         receptacle = self._receptacle(place)
-        make = DESTINATIONS.get((name, *self._category_and_region(place)))
+        category, region = self._category_and_region(place)
+        make = DESTINATIONS.get((name, category, region)) or DESTINATIONS.get((name, category, ANY))
         if make is None:
             raise self._refusal(f"cannot put anything {'into' if name == 'in' else 'onto'} {place}")
         if self.scene.category(target) not in GRASPS:
