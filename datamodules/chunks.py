@@ -15,7 +15,7 @@ from lit_distill.errors import LitDistillError
 from lit_distill.manifest import Manifest
 from lit_distill.samples import decode_array, raw_samples
 from lit_distill.schema import OBSERVATION_SPECS
-from lit_distill.tasks import get_task
+from lit_distill.tasks import embedding_row, get_task
 
 if TYPE_CHECKING:
     from lit_distill.collection import CollectSettings
@@ -76,7 +76,7 @@ class ChunkDataModule(LightningDataModule):
             raise LitDistillError(f"sources: name at least one, each once, got {sources}")
         self.prepare_data_per_node = False  # the nodes of one run share the data folder
         self.task = get_task(task).name
-        self._task_index = get_task(task).index
+        self._task_index = embedding_row(get_task(task))
         self.root = Path(root)
         self._sources = list(sources)
         self._batch_size = batch_size

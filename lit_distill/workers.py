@@ -63,6 +63,7 @@ class EpisodeJob:
     meshes: str = ORIGINAL
     execute_steps: int = CHUNK_LENGTH
     record_every: int = 0
+    end_when_lost: bool = False
     simulator: MakeSimulator = Simulator
 
     @property
@@ -116,6 +117,7 @@ def run_episode(job: EpisodeJob) -> Episode:
         seed=job.seed,
         execute_steps=job.execute_steps,
         record_every=job.record_every,
+        end_when_lost=job.end_when_lost,
     )
 
 

@@ -17,14 +17,13 @@ from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.sim.simulator import Simulator
 
 if TYPE_CHECKING:  # MuJoCo is imported once there is a simulator, which has then chosen the GL backend
-    from lit_distill.sim.scene import Scene
-    from lit_distill.teachers.pick_place import PickPlace
+    from lit_distill.teachers.skills import Plan
 
 VERSION = "1"
 
 
 class EmbeddedTeacher:
-    """Privileged teacher for the goals it can plan: `In <object> <container region>`.
+    """Privileged teacher for the goals that `planner.make_plan` has skills for.
 
     Its value is the progress of the plan in the state that its own chunk leads to (§3.4: a
     teacher-conditioned potential, not a value of the queried state alone).
@@ -33,7 +32,7 @@ class EmbeddedTeacher:
     identity = f"embedded/{VERSION}"
 
     def __init__(self) -> None:
-        self._plan: tuple[Simulator, PickPlace] | None = None
+        self._plan: tuple[Simulator, Plan] | None = None
 
     def query(self, observation: Observation, simulator: ChunkSimulator) -> TeacherChunk:
         """See `Teacher.query`.
@@ -45,42 +44,19 @@ class EmbeddedTeacher:
             raise LitDistillError(
                 f"teacher {self.identity} needs LIBERO's simulator, got {type(simulator).__name__}"
             )
-        controller = self._controller(simulator)
+        plan = self._plan_for(simulator)
         snapshot = simulator.snapshot()
         try:
-            actions, success = simulator.imagine(controller.act, CHUNK_LENGTH)
-            value = 1.0 if success else controller.progress()
+            actions, success = simulator.imagine(plan.act, CHUNK_LENGTH)
+            value = 1.0 if success else plan.progress()
         finally:
             simulator.restore(snapshot)
         return TeacherChunk(np.clip(actions, -1.0, 1.0), value)
 
-    def _controller(self, simulator: Simulator) -> PickPlace:
+    def _plan_for(self, simulator: Simulator) -> Plan:
         from lit_distill.sim.scene import Scene
+        from lit_distill.teachers.planner import make_plan
 
         if self._plan is None or self._plan[0] is not simulator:
-            self._plan = (simulator, plan(Scene(simulator)))
+            self._plan = (simulator, make_plan(Scene(simulator)))
         return self._plan[1]
-
-
-def plan(scene: Scene) -> PickPlace:
-    """Choose the controller for a task's BDDL goal.
-
-    Raises:
-        LitDistillError: a predicate or number of goals that this teacher cannot plan.
-    """
-    from lit_distill.teachers.pick_place import PickPlace
-
-    task = scene.simulator.task
-    if len(scene.goal) != 1 or scene.goal[0][0] != "in":
-        raise LitDistillError(
-            f"{task.bddl}: the embedded teacher plans one (In object region) goal, got {scene.goal}; "
-            "choose another teacher"
-        )
-    _, target, region = scene.goal[0]
-    container = region.removesuffix("_contain_region")
-    if container == region or container not in scene.objects:
-        raise LitDistillError(
-            f"{task.bddl}: the embedded teacher places into containers such as basket_1_contain_region, "
-            f"not {region}; choose another teacher"
-        )
-    return PickPlace(scene, target, container)
