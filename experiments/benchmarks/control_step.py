@@ -4,8 +4,8 @@
 
 The three take turns of 10 control steps from the same states of one episode, with the same random actions.
 `stock_over_ours` says how many times faster we are, `ours_over_bare` how far from MuJoCo itself, and
-`largest_difference` by how much a joint or position differs from stock after 16 random steps. The last line is
-one JSON object.
+`largest_difference` by how much a joint or position differs from stock over 16 random steps. The last line
+is one JSON object.
 """
 
 from __future__ import annotations

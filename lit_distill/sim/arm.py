@@ -43,6 +43,7 @@ class ArmController:
         self.qpos_index = np.array(robot._ref_joint_pos_indexes)
         self.dof_index = np.array(robot._ref_joint_vel_indexes)
         self.finger_qpos_index = np.array(robot._ref_gripper_joint_pos_indexes)
+        self.finger_dof_index = np.array(robot._ref_gripper_joint_vel_indexes)
         self.home = np.array(robot.controller.initial_joint, dtype=np.float64)
         self.home_rotation = np.array(robot.controller.initial_ee_ori_mat, dtype=np.float64)
         self._physics = self._arrays()
