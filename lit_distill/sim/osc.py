@@ -108,6 +108,7 @@ class ArmController:
         self.qpos_index = np.array(robot._ref_joint_pos_indexes)
         self.dof_index = np.array(robot._ref_joint_vel_indexes)
         self.finger_qpos_index = np.array(robot._ref_gripper_joint_pos_indexes)
+        self.finger_dof_index = np.array(robot._ref_gripper_joint_vel_indexes)
         self.arm_actuators = np.array(robot._ref_joint_actuator_indexes)
         self.gripper_actuators = np.array(robot._ref_joint_gripper_actuator_indexes)
         self.torque_low, self.torque_high = robot.torque_limits

@@ -115,6 +115,12 @@ class Scene:
         return float(fingers[0] - fingers[1])
 
     @property
+    def opening_speed(self) -> float:
+        """How fast the fingers part, m/s; negative while they close (about -0.2 at most)."""
+        fingers = self.data.qvel[self._arm.finger_dof_index]
+        return float(fingers[0] - fingers[1])
+
+    @property
     def closing_command(self) -> float:
         """The gripper's present command: -1 fully open, +1 fully closed."""
         return float(self._arm.gripper_command[1])

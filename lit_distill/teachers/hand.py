@@ -32,6 +32,8 @@ HAND_HALF_DEPTH_M = 0.035
 
 FIRM_COMMAND = 0.7
 """Gripper command from which on the fingers press."""
+STILL_CLOSING_M_S = 0.02
+"""Fingers that close faster than this have met nothing yet; empty ones take 11 control steps to stop."""
 BLOCKED_OPENING_M = 0.012
 """Firmly closed fingers that are still so far apart have something between them."""
 JOINT_7_LIMIT_RAD = 2.6
@@ -123,6 +125,11 @@ class Hand:
         touching = self.scene.fingers_touching(name)
         firm = self.scene.closing_command >= FIRM_COMMAND
         return touching == 2 or (touching == 1 and firm and self.scene.opening > BLOCKED_OPENING_M)
+
+    def closed(self) -> bool:
+        """Whether the fingers have closed as far as they can: whatever they missed, they missed."""
+        closing = self.scene.opening_speed < -STILL_CLOSING_M_S
+        return self.scene.closing_command >= FIRM_COMMAND and not closing
 
     def within_reach(self, point: np.ndarray) -> bool:
         """Whether a hand that points down can bring the grip site to a point [3]."""

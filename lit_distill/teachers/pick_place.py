@@ -91,7 +91,7 @@ class PickPlace:
         yaw = self.hand.turn_to(grasp.axis)
         high = self._travel_height()
         at_height = error[2] > -GRASP_HEIGHT_TOLERANCE_M
-        if self.scene.closing_command >= FIRM_COMMAND:
+        if self.hand.closed():
             # Closed and not holding: a miss. Open; rise once the fingers no longer surround the object.
             return self.hand.servo(np.array([0.0, 0.0, 0.03]), 0.0, OPEN)
         # Fingers that started to close may push the object or the hand aside by their play.
