@@ -50,4 +50,4 @@ GRASPS: dict[str, Callable[[Scene, str], list[Grasp]]] = dict.fromkeys(
 
 def grasp_candidates(scene: Scene, name: str) -> list[Grasp]:
     """Return the grasps of an object of a category in `GRASPS` in its present pose."""
-    return GRASPS[scene.category(name)](scene, name)
+    return GRASPS[scene.category(name)](scene, name) or box_grasps(scene, name)
