@@ -1,4 +1,4 @@
-"""Builds LIBERO's environment for a task: the only module that imports LIBERO.
+"""Builds LIBERO's environment for a task; `problems.py` asks LIBERO's classes about its BDDL file first.
 
 Upstream pieces used: `libero.libero.envs.OffScreenRenderEnv` for model, cameras, placement samplers and
 goal predicates. Stepping, resetting and observing are ours (`simulator.py`).
@@ -16,6 +16,8 @@ import numpy as np
 
 from lit_distill.errors import LitDistillError
 from lit_distill.sim.gl import configure_gl
+from lit_distill.tasks.bddl import read_problem
+from lit_distill.tasks.goals import check_predicates
 
 JOINT_NOISE_RAD = 0.02
 """Standard deviation of the arm's joint noise in LIBERO's official initial states."""
@@ -45,14 +47,19 @@ def make_environment(bddl: Path, image_size: int, joint_noise: bool = False) -> 
         The problem environment (a `BDDLBaseDomain`), reset once without camera observations.
 
     Raises:
-        LitDistillError: no such BDDL file, or its objects cannot be placed.
+        LitDistillError: no such BDDL file, one that LIBERO cannot build or whose goal can never hold, or
+            its objects cannot be placed.
     """
-    if not bddl.is_file():
-        raise LitDistillError(f"{bddl}: no such BDDL file; reinstall lit_distill or correct the task table")
+    problem = read_problem(bddl)
+    check_predicates(problem)
     configure_gl()
     logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
     from libero.libero.envs import OffScreenRenderEnv
     from robosuite.utils.errors import RandomizationError
+
+    from lit_distill.sim.problems import check_problem
+
+    check_problem(problem)
 
     noise = {"magnitude": JOINT_NOISE_RAD, "type": "gaussian"} if joint_noise else None
     for seed in range(PLACEMENT_TRIES):

@@ -174,7 +174,10 @@ class Scene:
 
     def corners(self, name: str) -> np.ndarray:
         """World corners [8 n, 3] of the boxes around an object's n collision geoms."""
-        geoms = self._geoms[name]
+        return self.box_corners(self._geoms[name])
+
+    def box_corners(self, geoms: np.ndarray) -> np.ndarray:
+        """World corners [8 n, 3] of the boxes around n geoms, by their ids."""
         signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
         local = self.model.geom_aabb[geoms, None, :3] + signs * self.model.geom_aabb[geoms, None, 3:]
         rotations = self.data.geom_xmat[geoms].reshape(-1, 3, 3)

@@ -15,6 +15,8 @@ OVER_CONTAINER_M = 0.025
 ON_BURNER_M = 0.015
 BURNER_ABOVE_SITE_M = 0.0255
 """From the region's site, in the middle of the stove's base, up to its surface."""
+ABOVE_SUPPORT_M = 0.012
+ON_SUPPORT_M = 0.01
 SHARE_OF_RECEPTACLE = 0.5
 """How far apart two objects are put in one receptacle, as a share of its longer side."""
 
@@ -109,6 +111,37 @@ class CookRegion:
             carry_height=surface + CARRY_CLEARANCE_M,
             tolerance=ON_BURNER_M,
             lowest_hand=surface,
+        )
+
+
+class OnObject:
+    """On top of a flat object such as a plate.
+
+    LIBERO's `On` asks for contact, and for the bodies' origins within 3 cm of each other horizontally.
+
+    Args:
+        scene: view of the simulator's present state.
+        target: LIBERO's name of the object to be put there.
+        support: LIBERO's name of the object that it is put onto.
+        place: the goal's second argument: the object itself.
+    """
+
+    def __init__(self, scene: Scene, target: str, support: str, place: str) -> None:
+        self.scene, self.target, self.support, self.place = scene, target, support, place
+
+    def reached(self) -> bool:
+        """Whether the object is on the other; see `Destination`."""
+        return self.scene.met(["on", self.target, self.place])
+
+    def placement(self) -> Placement:
+        """Origin above origin, let go just above it; see `Destination`."""
+        support, target = self.scene.extent(self.support), self.scene.extent(self.target)
+        middle = self.scene.position(self.support) + target.centre - self.scene.position(self.target)
+        return Placement(
+            position=np.array([*middle[:2], support.bottom + ABOVE_SUPPORT_M]),
+            carry_height=support.top + CARRY_CLEARANCE_M,
+            tolerance=ON_SUPPORT_M,
+            lowest_hand=support.bottom,
         )
 
 

@@ -8,7 +8,9 @@ from functools import partial
 import numpy as np
 
 from lit_distill.sim.scene import Scene
+from lit_distill.teachers.bowl_grasps import bowl_grasps
 from lit_distill.teachers.grasp import Grasp
+from lit_distill.teachers.mug_grasps import MUGS, mug_grasps
 from lit_distill.teachers.part_grasps import MOKA_POT, part_grasps
 
 BELOW_TOP_M = 0.022
@@ -29,25 +31,30 @@ def box_grasps(scene: Scene, name: str) -> list[Grasp]:
     return grasps
 
 
-GRASPS: dict[str, Callable[[Scene, str], list[Grasp]]] = dict.fromkeys(
-    (
-        "alphabet_soup",
-        "bbq_sauce",
-        "black_book",
-        "butter",
-        "chocolate_pudding",
-        "cream_cheese",
-        "ketchup",
-        "milk",
-        "orange_juice",
-        "salad_dressing",
-        "tomato_sauce",
+GRASPS: dict[str, Callable[[Scene, str], list[Grasp]]] = {
+    **dict.fromkeys(
+        (
+            "alphabet_soup",
+            "bbq_sauce",
+            "black_book",
+            "butter",
+            "chocolate_pudding",
+            "cream_cheese",
+            "ketchup",
+            "milk",
+            "orange_juice",
+            "salad_dressing",
+            "tomato_sauce",
+        ),
+        box_grasps,
     ),
-    box_grasps,
-) | {"moka_pot": partial(part_grasps, parts=MOKA_POT)}
+    **dict.fromkeys(("akita_black_bowl", "white_bowl"), bowl_grasps),
+    "moka_pot": partial(part_grasps, parts=MOKA_POT),
+    **dict.fromkeys(MUGS, mug_grasps),
+}
 """Category of an object -> its grasps in its present pose, in no particular order."""
 
 
 def grasp_candidates(scene: Scene, name: str) -> list[Grasp]:
-    """Return the grasps of an object of a category in `GRASPS` in its present pose."""
+    """Return the grasps of an object of a category in `GRASPS` in its present pose, or of its box."""
     return GRASPS[scene.category(name)](scene, name) or box_grasps(scene, name)

@@ -123,8 +123,12 @@ class Hand:
         if self.scene.closing_command <= 0.0:
             return False
         touching = self.scene.fingers_touching(name)
-        firm = self.scene.closing_command >= FIRM_COMMAND
-        return touching == 2 or (touching == 1 and firm and self.scene.opening > BLOCKED_OPENING_M)
+        return touching == 2 or (touching == 1 and self.closed() and self.scene.opening > BLOCKED_OPENING_M)
+
+    def closed(self) -> bool:
+        """Whether the fingers have closed as far as they can: whatever they missed, they missed."""
+        closing = self.scene.opening_speed < -STILL_CLOSING_M_S
+        return self.scene.closing_command >= FIRM_COMMAND and not closing
 
     def closed(self) -> bool:
         """Whether the fingers have closed as far as they can: whatever they missed, they missed."""

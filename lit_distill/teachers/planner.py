@@ -12,7 +12,8 @@ from functools import partial
 from lit_distill.errors import LitDistillError
 from lit_distill.sim.scene import Scene
 from lit_distill.teachers.caddy import CaddyCompartment
-from lit_distill.teachers.destinations import CookRegion, Destination, OpenContainer, Shared
+from lit_distill.teachers.destinations import CookRegion, Destination, OnObject, OpenContainer, Shared
+from lit_distill.teachers.drawer import InDrawer
 from lit_distill.teachers.grasps import GRASPS
 from lit_distill.teachers.hand import Hand
 from lit_distill.teachers.knob import TurnKnob
@@ -30,6 +31,8 @@ DEVICES: dict[tuple[str, str], Callable[[Scene, Hand, str], Skill]] = {
 DESTINATIONS: dict[tuple[str, str, str], Callable[[Scene, str, str, str], Destination]] = {
     ("in", "basket", "contain_region"): OpenContainer,
     ("on", "flat_stove", "cook_region"): CookRegion,
+    ("in", "white_cabinet", "bottom_region"): InDrawer,
+    ("on", "plate", ""): OnObject,
     **{
         ("in", "desk_caddy", f"{side}_contain_region"): CaddyCompartment
         for side in ("back", "front", "left", "right")
