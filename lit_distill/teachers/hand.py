@@ -130,11 +130,6 @@ class Hand:
         closing = self.scene.opening_speed < -STILL_CLOSING_M_S
         return self.scene.closing_command >= FIRM_COMMAND and not closing
 
-    def closed(self) -> bool:
-        """Whether the fingers have closed as far as they can: whatever they missed, they missed."""
-        closing = self.scene.opening_speed < -STILL_CLOSING_M_S
-        return self.scene.closing_command >= FIRM_COMMAND and not closing
-
     def within_reach(self, point: np.ndarray) -> bool:
         """Whether a hand that points down can bring the grip site to a point [3]."""
         wrist = point - self.scene.base
