@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from lit_distill.sim.scene import Scene
 from lit_distill.teachers.bowl_grasps import bowl_grasps
 from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.mug_grasps import MUGS, mug_grasps
-from lit_distill.teachers.part_grasps import MOKA_POT, part_grasps
+from lit_distill.teachers.part_grasps import moka_pot_grasps
 
 BELOW_TOP_M = 0.022
 ABOVE_BOTTOM_M = 0.015
@@ -49,7 +48,7 @@ GRASPS: dict[str, Callable[[Scene, str], list[Grasp]]] = {
         box_grasps,
     ),
     **dict.fromkeys(("akita_black_bowl", "white_bowl"), bowl_grasps),
-    "moka_pot": partial(part_grasps, parts=MOKA_POT),
+    "moka_pot": moka_pot_grasps,
     **dict.fromkeys(MUGS, mug_grasps),
 }
 """Category of an object -> its grasps in its present pose, in no particular order."""

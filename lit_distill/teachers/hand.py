@@ -13,6 +13,7 @@ import numpy as np
 from lit_distill.schema import ACTION_DIM
 from lit_distill.sim.osc import POSITION_SCALE_M, ROTATION_SCALE_RAD
 from lit_distill.sim.scene import Scene
+from lit_distill.teachers.grasp import DOWN
 
 OPEN, CLOSE = -1.0, 1.0
 POSITION_GAIN, ROTATION_GAIN = 1.6, 1.2
@@ -64,22 +65,29 @@ class Hand:
 
     # -- motion ------------------------------------------------------------------------------------
 
-    def servo(self, offset: np.ndarray, yaw: float, gripper: float, careful: bool = True) -> np.ndarray:
-        """Action [7] that moves by `offset` [3] (m) and turns by `yaw` (rad, world z), pointing down.
+    def servo(
+        self,
+        offset: np.ndarray,
+        yaw: float,
+        gripper: float,
+        careful: bool = True,
+        approach: np.ndarray = DOWN,
+    ) -> np.ndarray:
+        """Action [7] that moves by `offset` [3] (m), turns by `yaw` (rad, world z), points along `approach`.
 
         A careful hand slows down on arrival, which gives whoever imitates it more looks where precision
         counts.
         """
         slowing = float(np.linalg.norm(offset)) / SLOW_WITHIN_M if careful else 1.0
         speed = min(max(slowing, SLOWEST), 1.0)
-        return action(offset, self.upright() + np.array([0.0, 0.0, yaw]), gripper, speed)
+        return action(offset, self.turn_along(approach) + np.array([0.0, 0.0, yaw]), gripper, speed)
 
-    def upright(self) -> np.ndarray:
-        """Turn [3] (axis-angle, rad) that makes the hand point down."""
-        approach = self.scene.eef_rotation[:, 2]
-        axis = np.array([-approach[1], approach[0], 0.0])  # approach x down
+    def turn_along(self, approach: np.ndarray) -> np.ndarray:
+        """Turn [3] (axis-angle, rad) that makes the hand point along a unit vector [3]."""
+        points = self.scene.eef_rotation[:, 2]
+        axis = np.cross(points, approach)
         sine = float(np.linalg.norm(axis))
-        return axis * (np.arctan2(sine, -approach[2]) / max(sine, 1e-9))
+        return axis * (np.arctan2(sine, float(points @ approach)) / max(sine, 1e-9))
 
     def wait(self, gripper: float) -> np.ndarray:
         """Action [7] that stays and opens or closes."""
@@ -95,7 +103,7 @@ class Hand:
         joints, limits = self.scene.joints, self.scene.joint_limits
         margin = np.minimum(joints - limits[:, 0], limits[:, 1] - joints)
         return bool(
-            np.linalg.norm(self.upright()) > MAX_TILT_RAD
+            np.linalg.norm(self.turn_along(DOWN)) > MAX_TILT_RAD
             or joints[3] > STRETCHED_RAD
             or margin.min() < JOINT_MARGIN_RAD
         )

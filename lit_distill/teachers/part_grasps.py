@@ -15,6 +15,8 @@ STEEPEST = 0.5
 """Largest vertical share of a direction along which fingers that point down can close."""
 FINGER_REACH_M, FINGER_HALF_DEPTH_M = 0.06, 0.012
 """What open fingers come down on: so far to both sides, and half their depth."""
+LEAST_DOWN = 0.8
+"""Least downward share of the direction in which a leaning hand comes (37 degrees)."""
 PLAY_M = 0.0015
 LEAST_OVERLAP_M = 0.012
 """How far the fingertips must at least reach below a part's top."""
@@ -40,6 +42,45 @@ MOKA_POT = (
     Part((-0.0052, -0.0073, 0.067), (0.0052, 0.0046, 0.0857)),  # the lid's knob
     Part((-0.0068, 0.0537, 0.0000), (0.0068, 0.0912, 0.0684), penalty=1.0),  # the handle
 )
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Two opposite sides of an object that lies on another side, for a hand that leans as the object does.
+
+    Attributes:
+        middle: point [3] half way between them, in the body frame, m.
+        across: index of the body axis across them.
+        through: index of the body axis along which the hand comes.
+        width: distance between them, m.
+        half_depth: from the middle to the object's surface that faces the hand, m.
+    """
+
+    middle: tuple[float, float, float]
+    across: int
+    through: int
+    width: float
+    half_depth: float
+
+
+MOKA_POT_SIDES = Sides((0.0, 0.0018, -0.038), across=1, through=0, width=0.066, half_depth=0.041)
+
+
+def moka_pot_grasps(scene: Scene, name: str) -> list[Grasp]:
+    """Grasps of a moka pot in its present pose: standing by knob or handle, lying by its body."""
+    return part_grasps(scene, name, MOKA_POT) + side_grasps(scene, name, MOKA_POT_SIDES)
+
+
+def side_grasps(scene: Scene, name: str, sides: Sides) -> list[Grasp]:
+    """The grasp of a lying object's sides, if the hand needs not lean too far for it."""
+    rotation = scene.rotation(name)
+    through, axis = rotation[:, sides.through], rotation[:, sides.across]
+    approach = -np.sign(through[2]) * through
+    if -approach[2] < LEAST_DOWN:
+        return []
+    position = scene.position(name) + rotation @ np.array(sides.middle)
+    position -= approach * (sides.half_depth - PALM_M + PLAY_M)
+    return [Grasp(position, axis, sides.width, approach=approach)]
 
 
 class _Surroundings:

@@ -6,6 +6,8 @@ up again.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from lit_distill.sim.scene import Extent, Scene
@@ -35,6 +37,9 @@ WIDTH_WORTH_A_RADIAN_M = 0.01
 """How much thinner an axis must be to be worth a turn by a radian."""
 
 RELEASE_HEIGHT_TOLERANCE_M = 0.01
+
+FINGERS_HALF_M = 0.06
+"""From the grip site to the outer side of an open finger."""
 
 # Potential.
 GRASP_STEPS = 10.0
@@ -86,32 +91,35 @@ class PickPlace:
 
     def _pick(self, target: Extent, grasp: Grasp) -> np.ndarray:
         position = self.scene.eef_position
+        servo = partial(self.hand.servo, approach=grasp.approach)
         error = grasp.position - position
-        sideways = float(np.linalg.norm(error[:2]))
+        sideways = float(np.linalg.norm(grasp.on_the_way(position[2]) - position))
         yaw = self.hand.turn_to(grasp.axis)
+        turn = max(abs(yaw), float(np.linalg.norm(self.hand.turn_along(grasp.approach))))
         high = self._travel_height()
         at_height = error[2] > -GRASP_HEIGHT_TOLERANCE_M
         if self.hand.closed():
             # Closed and not holding: a miss. Open; rise once the fingers no longer surround the object.
-            return self.hand.servo(np.array([0.0, 0.0, 0.03]), 0.0, OPEN)
+            return servo(-0.03 * grasp.approach, 0.0, OPEN)
         # Fingers that started to close may push the object or the hand aside by their play.
         play = CLOSING_PLAY_M if self.scene.closing_command > -1.0 else ALIGN_GRASP_M
-        if at_height and sideways < play and abs(yaw) < 2 * ALIGN_YAW_RAD:
-            return self.hand.servo(error, yaw, CLOSE)
+        if at_height and sideways < play and turn < 2 * ALIGN_YAW_RAD:
+            return servo(error, yaw, CLOSE)
         opened = self.scene.opening > min(grasp.width + 0.01, MAX_OPENING_M - 0.005)
-        near = position[2] < target.top + FINGERTIP_M + 0.005
+        lowest = FINGERTIP_M + FINGERS_HALF_M * float(np.linalg.norm(grasp.approach[:2]))
+        near = position[2] < target.top + lowest + 0.005
         if near:
-            if sideways < ALIGN_LOW_M and opened and abs(yaw) < 2 * ALIGN_YAW_RAD:
+            if sideways < ALIGN_LOW_M and opened and turn < 2 * ALIGN_YAW_RAD:
                 # Among the object: centre first, then go down.
-                return self.hand.servo(error if sideways < ALIGN_GRASP_M else error * [1, 1, 0.3], yaw, OPEN)
-            return self.hand.servo(np.array([0.0, 0.0, high - position[2]]), 0.0, OPEN)
-        if sideways < ALIGN_HIGH_M and abs(yaw) < ALIGN_YAW_RAD and opened:
-            return self.hand.servo(error, yaw, OPEN)
-        above = np.array([error[0], error[1], high - position[2]])
+                return servo(error if sideways < ALIGN_GRASP_M else error * [1, 1, 0.3], yaw, OPEN)
+            return servo(np.array([0.0, 0.0, high - position[2]]), 0.0, OPEN)
+        if sideways < ALIGN_HIGH_M and turn < ALIGN_YAW_RAD and opened:
+            return servo(error, yaw, OPEN)
+        above = grasp.on_the_way(high) - position
         if position[2] < high - 0.02 and sideways > 0.05:
             above[:2] *= 0.2  # rise before travelling
             yaw = 0.0
-        return self.hand.servo(above, yaw, OPEN)
+        return servo(above, yaw, OPEN)
 
     def _grasp(self) -> Grasp:
         """The candidate that costs least."""
