@@ -96,7 +96,8 @@ class PickPlace:
         sideways = float(np.linalg.norm(grasp.on_the_way(position[2]) - position))
         yaw = self.hand.turn_to(grasp.axis)
         turn = max(abs(yaw), float(np.linalg.norm(self.hand.turn_along(grasp.approach))))
-        high = self._travel_height()
+        lowest = FINGERTIP_M + FINGERS_HALF_M * float(np.linalg.norm(grasp.approach[:2]))
+        high = self._travel_height() + lowest - FINGERTIP_M
         at_height = error[2] > -GRASP_HEIGHT_TOLERANCE_M
         if self.hand.closed():
             # Closed and not holding: a miss. Open; rise once the fingers no longer surround the object.
@@ -106,7 +107,6 @@ class PickPlace:
         if at_height and sideways < play and turn < 2 * ALIGN_YAW_RAD:
             return servo(error, yaw, CLOSE)
         opened = self.scene.opening > min(grasp.width + 0.01, MAX_OPENING_M - 0.005)
-        lowest = FINGERTIP_M + FINGERS_HALF_M * float(np.linalg.norm(grasp.approach[:2]))
         near = position[2] < target.top + lowest + 0.005
         if near:
             if sideways < ALIGN_LOW_M and opened and turn < 2 * ALIGN_YAW_RAD:
