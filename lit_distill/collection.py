@@ -8,7 +8,6 @@ workers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,11 @@ from lit_distill.evaluation import wilson_interval
 from lit_distill.manifest import Manifest
 from lit_distill.schema import CHUNK_LENGTH, OUTCOMES
 from lit_distill.shard_writer import ShardWriter
-from lit_distill.sim.chunks import ChunkSimulator
+from lit_distill.sim.environment import ORIGINAL
 from lit_distill.sim.simulator import Simulator, fingerprint
-from lit_distill.sim.states import SPLITS
-from lit_distill.tasks import Task, get_task
-from lit_distill.workers import EpisodeError, EpisodeJob, check_run_settings, run_episodes
+from lit_distill.sim.states import OFFICIAL_SPLIT, SPLITS, load_initial_state
+from lit_distill.tasks import get_task
+from lit_distill.workers import EpisodeError, EpisodeJob, MakeSimulator, check_run_settings, run_episodes
 
 SOURCE = "teacher"
 SPLIT = "teacher"
@@ -36,12 +35,16 @@ class CollectSettings:
     """How teacher rollouts are collected.
 
     Attributes:
-        episodes: how many, from the first states of the `teacher` split (the paper: 50).
+        episodes: how many, from the first states of the `teacher` split, or of the `official` one for a task
+            of an official suite (the paper: 50).
         teacher: which teacher: `class_path` and, if it takes any, `init_args`.
         noise: perturbs what is executed, never the label; off by default, as in the paper.
         execute_steps: actions executed of each chunk before the teacher is asked again; 16 as in the paper, 4
             gives four times as many labelled observations per episode.
+        end_when_lost: end an episode as a timeout once the teacher has labelled a state with value 0: from
+            there the goal can no longer be reached. A teacher without values never ends one.
         image_size: edge of the stored camera images, pixels.
+        meshes: what they show: `original`, or `simplified`, which renders in a third of the time.
         seed: seed of everything random in the episodes.
         episodes_per_shard: whole episodes in one tar.
         workers: simulator processes, 0 for this process; the shards do not depend on it.
@@ -51,7 +54,9 @@ class CollectSettings:
     teacher: dict[str, Any] = field(default_factory=lambda: {"class_path": EMBEDDED_TEACHER})
     noise: ActionNoise = field(default_factory=ActionNoise)
     execute_steps: int = CHUNK_LENGTH
+    end_when_lost: bool = True
     image_size: int = 128
+    meshes: str = ORIGINAL
     seed: int = 0
     episodes_per_shard: int = 10
     workers: int = 2
@@ -61,7 +66,7 @@ class CollectSettings:
             raise LitDistillError(
                 f"episodes: the {SPLIT!r} split has {SPLITS[SPLIT]} initial states, got {self.episodes}"
             )
-        check_run_settings(self.execute_steps, self.image_size, self.workers, self.seed)
+        check_run_settings(self.execute_steps, self.image_size, self.meshes, self.workers, self.seed)
         if self.episodes_per_shard < 1:
             raise LitDistillError(f"episodes_per_shard: must be at least 1, got {self.episodes_per_shard}")
         self.teacher_spec()
@@ -79,7 +84,7 @@ def collect(task: str, root: str = "data", settings: CollectSettings = CollectSe
     """Let the teacher act in LIBERO and make the shards of one task that are missing in `root/task/`.
 
     Args:
-        task: name in the task table.
+        task: which task, see `get_task`.
         root: folder of the data sets; the task's is a subfolder.
         settings: how to collect.
 
@@ -93,14 +98,14 @@ def collect(task: str, root: str = "data", settings: CollectSettings = CollectSe
     return collect_from(Simulator, task, root, settings)
 
 
-def collect_from(
-    simulator: Callable[[Task, int], ChunkSimulator], task: str, root: str, settings: CollectSettings
-) -> Path:
+def collect_from(simulator: MakeSimulator, task: str, root: str, settings: CollectSettings) -> Path:
     """`collect` from any simulator class (picklable)."""
-    get_task(task)
-    folder = Path(root) / task
-    identity = _identity(settings)
-    writer = ShardWriter(folder, task, SOURCE, identity, settings.episodes_per_shard)
+    known = get_task(task)
+    split = OFFICIAL_SPLIT if known.suite else SPLIT
+    load_initial_state(known, split, settings.episodes - 1)  # refused before any rollout
+    folder = Path(root) / known.name
+    identity = _identity(settings, split)
+    writer = ShardWriter(folder, known.name, SOURCE, identity, settings.episodes_per_shard)
     if (there := len(writer.stored)) > settings.episodes:
         raise LitDistillError(
             f"{folder}: holds {there} teacher episodes, but {settings.episodes} are asked for; "
@@ -115,14 +120,16 @@ def collect_from(
     jobs = [
         EpisodeJob(
             task,
-            SPLIT,
+            split,
             episode,
             source=SOURCE,
             episode=episode,
             seed=settings.seed + episode,
             actor=actor,
             image_size=settings.image_size,
+            meshes=settings.meshes,
             execute_steps=settings.execute_steps,
+            end_when_lost=settings.end_when_lost,
             simulator=simulator,
         )
         for episode in missing
@@ -132,7 +139,7 @@ def collect_from(
     with tqdm(
         total=settings.episodes,
         initial=settings.episodes - len(missing),
-        desc=f"{task}: teacher rollouts",
+        desc=f"{known.name}: teacher rollouts",
         unit="episode",
         dynamic_ncols=True,
     ) as progress:
@@ -157,16 +164,17 @@ def collect_from(
     return folder
 
 
-def _identity(settings: CollectSettings) -> dict[str, Any]:
+def _identity(settings: CollectSettings, split: str) -> dict[str, Any]:
     """Everything that the stored bytes depend on."""
     return {
         "teacher": settings.teacher_spec().build().identity,
         "teacher_spec": asdict(settings.teacher_spec()),
         "noise": asdict(settings.noise),
         "execute_steps": settings.execute_steps,
+        "end_when_lost": settings.end_when_lost,
         "seed": settings.seed,
-        "split": SPLIT,
-        "fingerprint": fingerprint(settings.image_size),
+        "split": split,
+        "fingerprint": fingerprint(settings.image_size, settings.meshes),
     }
 
 

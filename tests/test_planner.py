@@ -10,9 +10,10 @@ import pytest
 
 from lit_distill.tasks import get_task
 from lit_distill.teachers import planner
+from lit_distill.teachers.base import Refusal
 from lit_distill.teachers.destinations import OpenContainer, Placement, Shared
 from lit_distill.teachers.pick_place import PickPlace
-from lit_distill.teachers.planner import Refusal, make_plan
+from lit_distill.teachers.planner import make_plan
 from lit_distill.teachers.skills import Plan
 
 TASK = get_task("custom_libero_object_ketchup")
@@ -32,6 +33,7 @@ class FakeScene:
     def __init__(self, goal: list[list[str]], start: list[list[str]] | None = None) -> None:
         self.goal, self.start = goal, start or []
         self.objects = ["milk_1", "ketchup_1", "gem_1", "basket_1"]
+        self.fixtures = ["cabinet_1", "stove_1"]
         self.true: list[list[str]] = []
         self.simulator = type("Simulator", (), {"task": TASK})
 
@@ -44,10 +46,23 @@ class FakeScene:
     def met(self, predicate: list[str]) -> bool:
         return predicate in self.true
 
-    def fingers_touching(self, name: str) -> int:
-        return 0
+    def geoms(self, *names: str) -> np.ndarray:
+        return np.zeros(0, dtype=int)
 
-    closing_command = -1.0
+
+class FakeHand:
+    """A hand that holds nothing."""
+
+    def __init__(self, scene: Any) -> None:
+        self.scene = scene
+
+    def holds(self, name: str) -> bool:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def no_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planner, "Hand", FakeHand)
 
 
 class Device:
@@ -112,7 +127,7 @@ def test_a_goal_that_it_cannot_plan_is_refused_in_one_line(predicate: list[str],
     scene: Any = FakeScene([["in", "milk_1", "basket_1_contain_region"], predicate])
     with pytest.raises(Refusal) as caught:
         make_plan(scene)
-    assert str(caught.value) == f"{TASK.bddl}: the embedded teacher {reason}; choose another teacher"
+    assert str(caught.value) == f"{TASK.bddl}: the teacher {reason}; choose another teacher"
 
 
 @pytest.mark.usefixtures("drawers")

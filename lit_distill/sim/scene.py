@@ -172,6 +172,15 @@ class Scene:
         """Orientation [3, 3] of an object's body."""
         return self.data.xmat[self._body[name]].reshape(3, 3).copy()
 
+    def geoms(self, *names: str) -> np.ndarray:
+        """Ids [n] of the collision geoms of objects and fixtures."""
+        return np.concatenate([self._geoms[name] for name in names])
+
+    def long_axis(self, name: str) -> np.ndarray:
+        """The axis [3] of an object's body along which it is longest."""
+        rotation = self.rotation(name)
+        return rotation[:, int(np.argmax([self.width_along(name, axis) for axis in rotation.T]))]
+
     def corners(self, name: str) -> np.ndarray:
         """World corners [8 n, 3] of the boxes around an object's n collision geoms."""
         return self.box_corners(self._geoms[name])
@@ -182,6 +191,13 @@ class Scene:
         local = self.model.geom_aabb[geoms, None, :3] + signs * self.model.geom_aabb[geoms, None, 3:]
         rotations = self.data.geom_xmat[geoms].reshape(-1, 3, 3)
         return (local @ rotations.transpose(0, 2, 1) + self.data.geom_xpos[geoms, None]).reshape(-1, 3)
+
+    def boxes(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes around an object's n collision geoms: centres [n, 3], frames [n, 3, 3], half sizes [n, 3]."""
+        geoms = self._geoms[name]
+        frames = self.data.geom_xmat[geoms].reshape(-1, 3, 3)
+        offset = np.einsum("nij,nj->ni", frames, self.model.geom_aabb[geoms, :3])
+        return self.data.geom_xpos[geoms] + offset, frames, self.model.geom_aabb[geoms, 3:]
 
     def extent(self, name: str) -> Extent:
         """World-aligned box around an object's collision geoms."""

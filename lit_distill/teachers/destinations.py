@@ -7,11 +7,15 @@ from typing import Protocol
 
 import numpy as np
 
-from lit_distill.sim.scene import Scene
+from lit_distill.sim.scene import Extent, Scene
 
 CARRY_CLEARANCE_M = 0.035
 RELEASE_ABOVE_RIM_M = 0.01
 OVER_CONTAINER_M = 0.025
+WALL_M = 0.02
+"""Wall of a basket (1.3 cm) and some play."""
+INSIDE_M = 0.01
+"""How far within the wall the inner end of an object that is too long comes down."""
 ON_BURNER_M = 0.015
 BURNER_ABOVE_SITE_M = 0.0255
 """From the region's site, in the middle of the stove's base, up to its surface."""
@@ -71,14 +75,30 @@ class OpenContainer:
         return self.scene.met(["in", self.target, self.region])
 
     def placement(self) -> Placement:
-        """Over the middle, as low as the hand can go between the walls; see `Destination`."""
+        """Over the middle, as low as the hand can go between the walls; see `Destination`.
+
+        An object that is too long to lie between the walls is let go so far to the side that it tips in.
+        """
         extent = self.scene.extent(self.container)
         return Placement(
-            position=np.array([*extent.centre[:2], extent.bottom]),
+            position=np.array([*(extent.centre[:2] + self._aside(extent)), extent.bottom]),
             carry_height=extent.top + CARRY_CLEARANCE_M,
             tolerance=OVER_CONTAINER_M,
             lowest_hand=extent.top + RELEASE_ABOVE_RIM_M,
         )
+
+    def _aside(self, container: Extent) -> np.ndarray:
+        """Offset [2] from the middle at which one end of the object clears the wall, 0 if both do."""
+        target = self.scene.extent(self.target)
+        inner = 0.5 * (container.high - container.low)[:2] - WALL_M
+        too_long = 0.5 * (target.high - target.low)[:2] - inner
+        if too_long.max() <= 0.0:
+            return np.zeros(2)
+        axis = self.scene.long_axis(self.target)[:2]
+        along = axis / max(float(np.linalg.norm(axis)), 1e-9)
+        shift = max((too_long + INSIDE_M) / np.maximum(np.abs(along), 0.3))
+        towards_target = np.sign(along @ (target.centre - container.centre)[:2]) or 1.0
+        return along * towards_target * min(shift, float(inner.min()))
 
 
 class CookRegion:

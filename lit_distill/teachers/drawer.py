@@ -1,21 +1,66 @@
-"""Drawers of a cabinet: where they are, and what is put into them."""
+"""Drawers of a cabinet: where they are, and opening and closing them by the handle.
+
+The handle is a bar in front of the drawer's face, with a slot of 1.6 cm between the two. No hand that points
+down reaches it where other drawers' handles are above. The hand leans back instead, closed, so that the edge
+of its fingertips points down like a wedge: let down into the slot it pulls the bar, pressed against the bar
+from outside it pushes the drawer shut. A drawer has no friction, so that little force is needed.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from lit_distill.sim.scene import COLLISION_GROUP, Scene
-from lit_distill.teachers.destinations import CARRY_CLEARANCE_M, Placement
+from lit_distill.sim.scene import COLLISION_GROUP, Extent, Scene
+from lit_distill.sim.simulator import rotation_vector
+from lit_distill.teachers.aside import FreePlace
+from lit_distill.teachers.hand import CLOSE, OPEN, SPEED_M, Hand, action
+from lit_distill.teachers.pick_place import PickPlace
+
+LEAN_RAD = np.radians(55.0)
+"""From straight down; the hand passes below the handle of the drawer above."""
+MAX_TILT_RAD = 1.4
+TIP_M = 0.0092
+"""From the grip site to the fingertips, along the hand (robosuite's finger mesh)."""
+TIP_HALF_DEPTH_M = 0.0088
+"""Half the fingertips' size across the direction in which they close."""
+WEDGE_DEPTH_M = 0.005
+"""How far the wedge goes below the bar's top: with this lean it then fills the slot."""
+
+LIBERO_OPEN_M = 0.14
+"""LIBERO's cabinets are open from here on; they reach to 0.16 m."""
+ROOMY_M = 0.12
+"""A bowl goes into a drawer that stands open so far."""
+TO_SPARE_M = 0.012
+
+# The way to the handle.
+TURN_LEVER_M = 0.12
+"""A turn by a radian that is still missing counts as much as this distance."""
+CONE, AWAY_M = 1.5, 0.12
+"""The hand comes along a line, this much further away from the handle than beside the line, up to a limit."""
+ALIGNED_M, ALIGNED_RAD = 0.006, 0.25
+SLOT_PLAY_M, ACROSS_M = 0.002, 0.03
+PULL_M, PRESS_M = 0.04, 0.01
+IN_FRONT_M, BESIDE_M = 0.03, 0.01
+# What is in the hand.
+EMPTY_M = 0.003
+"""Fingers that close on nothing come nearer than this."""
+AMONG_M = 0.01
+RISE_M = 0.05
+HAND_ROOM_M = 0.12
+
+HOOK_STEPS = 5.0
 
 
 class Drawer:
     """One drawer, by the region inside it.
 
-    Lengths along the drawer (`front`, ...) are measured from the world's origin along `outward`.
-
     Args:
         scene: view of the simulator's present state.
         region: LIBERO's name of the region inside, such as `white_cabinet_1_bottom_region`.
+
+    Attributes:
+        own: ids of the drawer's collision geoms.
+        others: ids of those of the cabinet and its other drawers.
     """
 
     def __init__(self, scene: Scene, region: str) -> None:
@@ -23,15 +68,24 @@ class Drawer:
         model = scene.model
         self.joint = model.joint(scene.simulator.env.object_sites_dict[region].joints[0]).id
         self.body = int(model.jnt_bodyid[self.joint])
-        self.site = model.site(region).id
-        self._qpos = int(model.jnt_qposadr[self.joint])
         base = int(model.body_parentid[self.body])
         cabinet = {base, *(body for body in range(model.nbody) if model.body_parentid[body] == base)}
-        self.own = self._geoms({self.body})
-        self.others = self._geoms(cabinet - {self.body})
+        self.own, self.others = self._geoms({self.body}), self._geoms(cabinet - {self.body})
+        self._qpos = int(model.jnt_qposadr[self.joint])
         low, high = model.jnt_range[self.joint]
         self._sign = 1.0 if abs(high) > abs(low) else -1.0
-        self.fully_open = max(abs(low), abs(high))
+        self.fully_open = float(max(abs(low), abs(high)))
+        # In the frame of the drawer's body: the bar sticks out furthest, the face is what is wider behind it.
+        corners = (scene.box_corners(self.own) - scene.data.xpos[self.body]) @ self._rotation
+        boxes = corners.reshape(-1, 8, 3)
+        out = boxes @ (self._sign * model.jnt_axis[self.joint])  # [boxes, 8]
+        bar = boxes[int(np.argmax(out.max(axis=1)))]
+        wide = np.ptp(boxes[..., 0], axis=1) > 1.5 * np.ptp(bar[:, 0])
+        self.face = float(out[wide].max())
+        self.bar_outer = float(out.max())
+        self.bar_inner = float(out[int(np.argmax(out.max(axis=1)))].min())
+        self._bar_x = float(bar[:, 0].mean())
+        self._bar_low, self._bar_top = float(bar[:, 2].min()), float(bar[:, 2].max())
 
     def _geoms(self, bodies: set[int]) -> np.ndarray:
         model = self.scene.model
@@ -45,61 +99,207 @@ class Drawer:
         )
 
     @property
+    def _rotation(self) -> np.ndarray:
+        return self.scene.data.xmat[self.body].reshape(3, 3)
+
+    @property
     def outward(self) -> np.ndarray:
-        """Direction [3] in which it opens."""
-        rotation = self.scene.data.xmat[self.body].reshape(3, 3)
-        return self._sign * rotation @ self.scene.model.jnt_axis[self.joint]
+        """Direction [3] in which it opens, level."""
+        return self._sign * self._rotation @ self.scene.model.jnt_axis[self.joint]
 
     @property
     def opening(self) -> float:
         """How far (m) it stands open."""
         return self._sign * float(self.scene.data.qpos[self._qpos])
 
-    @property
-    def centre(self) -> np.ndarray:
-        """Middle [3] of the space inside."""
-        return self.scene.data.site_xpos[self.site].copy()
+    def point(self, out: float, height: float) -> np.ndarray:
+        """World position [3] of a point of the drawer at the middle of its bar, m outward and up."""
+        local = out * self._sign * self.scene.model.jnt_axis[self.joint]
+        local = local + np.array([self._bar_x, 0.0, height])
+        return self.scene.data.xpos[self.body] + self._rotation @ local
 
     @property
-    def half_size(self) -> np.ndarray:
-        """Half the space inside [3], along the world's axes."""
-        rotation = self.scene.data.site_xmat[self.site].reshape(3, 3)
-        return np.abs(rotation @ self.scene.model.site_size[self.site])
+    def slot(self) -> np.ndarray:
+        """Middle [3] of the slot behind the bar, at the height of the bar's top."""
+        return self.point(0.5 * (self.face + self.bar_inner), self._bar_top)
+
+    @property
+    def front(self) -> np.ndarray:
+        """Middle [3] of the bar's outer side."""
+        return self.point(self.bar_outer, 0.5 * (self._bar_low + self._bar_top))
 
 
-class InDrawer:
-    """Inside a drawer, where it stands open.
+class _AtHandle:
+    """What opening and closing have in common: the way of a leaning, closed hand to the handle.
 
     Args:
         scene: view of the simulator's present state.
-        target: LIBERO's name of the object to be put there.
-        cabinet: LIBERO's name of the cabinet.
+        hand: the hand that does it.
         region: LIBERO's name of the region inside the drawer.
     """
 
-    def __init__(self, scene: Scene, target: str, cabinet: str, region: str) -> None:
-        self.scene, self.target = scene, target
+    def __init__(self, scene: Scene, hand: Hand, region: str) -> None:
+        self.scene, self.hand, self.region = scene, hand, region
         self.drawer = Drawer(scene, region)
+        self._put_aside = {
+            name: PickPlace(scene, hand, name, FreePlace(scene, name, self._sweep)) for name in scene.objects
+        }
 
-    def reached(self) -> bool:
-        """Whether the object is in the drawer's region; see `Destination`."""
-        return self.scene.met(["in", self.target, self.drawer.region])
+    def act(self) -> np.ndarray:
+        """See `Skill`."""
+        if self.hand.stranded(MAX_TILT_RAD):
+            return self.hand.go_home(CLOSE)
+        if (free := self._hands_free()) is not None:
+            return free
+        turn = self._turn()
+        if self._in_place(turn):
+            return action(self._effort(), turn, CLOSE)
+        start, goal, line = self._point(), self._goal(), self._line()
+        error = goal - start
+        aside = error - (error @ line) * line
+        misaligned = float(np.linalg.norm(aside)) + TURN_LEVER_M * float(np.linalg.norm(turn))
+        away = min(max(0.0, CONE * (misaligned - ALIGNED_M)), AWAY_M)
+        offset = error + away * line
+        return action(self._pass_over(offset), turn, CLOSE)
 
-    def placement(self) -> Placement:
-        """In the middle of what the cabinet leaves open; see `Destination`."""
+    def remaining(self) -> float:
+        """See `Skill`."""
+        way = float(np.abs(self._goal() - self._point()).max())
+        way += TURN_LEVER_M * float(np.linalg.norm(self._turn()))
+        return (way + self._missing()) / SPEED_M + HOOK_STEPS
+
+    def _sweep(self) -> Extent:
+        """Box that the drawer, fully open, and the hand at its handle need."""
         drawer = self.drawer
-        outward, centre, half = drawer.outward, drawer.centre, drawer.half_size
-        inner_front = centre @ outward + half @ np.abs(outward)
-        own, others = self.scene.box_corners(drawer.own), self.scene.box_corners(drawer.others)
-        top = float(own[:, 2].max())
-        above = others[others[:, 2] > top]
-        cabinet_front = float((above @ outward).max())
-        middle = 0.5 * (inner_front + cabinet_front)
-        position = centre + (middle - centre @ outward) * outward
-        return Placement(
-            position=np.array([*position[:2], centre[2] - half[2]]),
-            carry_height=top + CARRY_CLEARANCE_M,
-            tolerance=0.01,
-            lowest_hand=top + 0.01,
-            axis=np.array([-outward[1], outward[0], 0.0]),
+        corners = self.scene.box_corners(drawer.own)
+        swept = (drawer.fully_open - drawer.opening + HAND_ROOM_M) * drawer.outward
+        corners = np.concatenate([corners, corners + swept])
+        return Extent(corners.min(axis=0), corners.max(axis=0))
+
+    # -- the hand ----------------------------------------------------------------------------------
+
+    def _approach(self) -> np.ndarray:
+        """Direction [3] in which the leaning hand points."""
+        return -np.sin(LEAN_RAD) * self.drawer.outward - np.array([0.0, 0.0, np.cos(LEAN_RAD)])
+
+    def _turn(self) -> np.ndarray:
+        """Turn [3] (axis-angle, rad) to the leaning pose, closing along the bar."""
+        approach, rotation = self._approach(), self.scene.eef_rotation
+        along = np.cross(approach, [0.0, 0.0, 1.0])
+        along /= np.linalg.norm(along)
+        yaw = self.hand.turn_to(along)
+        closes = np.array(
+            [
+                np.cos(yaw) * rotation[0, 0] - np.sin(yaw) * rotation[1, 0],
+                np.sin(yaw) * rotation[0, 0] + np.cos(yaw) * rotation[1, 0],
+                0.0,
+            ]
         )
+        if along @ closes < 0.0:
+            along = -along
+        return rotation_vector(np.stack([along, np.cross(approach, along), approach], axis=1) @ rotation.T)
+
+    def _hands_free(self) -> np.ndarray | None:
+        """Action that frees the fingers of what they hold or surround, None if that is nothing."""
+        scene, position = self.scene, self.scene.eef_position
+        for name, put_aside in self._put_aside.items():
+            if self.hand.holds(name):
+                return put_aside.act()
+            extent = scene.extent(name)
+            among = np.all(position > extent.low - AMONG_M) and np.all(position < extent.high + AMONG_M)
+            if among and scene.opening > EMPTY_M:
+                return self.hand.servo(np.array([0.0, 0.0, RISE_M]), 0.0, OPEN)
+        return None
+
+    def _pass_over(self, offset: np.ndarray) -> np.ndarray:
+        """The offset [3], led over what stands between."""
+        return offset
+
+
+class OpenDrawer(_AtHandle):
+    """Pulls a drawer open by its handle; see `skills.Skill`.
+
+    Args:
+        enough: how far (m) it has to stand open.
+    """
+
+    def __init__(self, scene: Scene, hand: Hand, region: str, enough: float = LIBERO_OPEN_M) -> None:
+        super().__init__(scene, hand, region)
+        self.enough = enough
+
+    def done(self) -> bool:
+        """Whether it stands open far enough, with some to spare while it is being pulled."""
+        spare = TO_SPARE_M if self._in_place(self._turn()) else 0.0
+        return self.drawer.opening > min(self.enough + spare, self.drawer.fully_open - 0.002)
+
+    def _wedge(self) -> np.ndarray:
+        """Present position [3] of the fingertips' lowest edge."""
+        rotation = self.scene.eef_rotation
+        under = rotation[:, 1] * np.sign(-rotation[2, 1])
+        return self.scene.eef_position + TIP_M * rotation[:, 2] + TIP_HALF_DEPTH_M * under
+
+    _point = _wedge
+
+    def _goal(self) -> np.ndarray:
+        return self.drawer.slot - np.array([0.0, 0.0, WEDGE_DEPTH_M])
+
+    def _line(self) -> np.ndarray:
+        return -self._approach()
+
+    def _missing(self) -> float:
+        return max(0.0, self.enough - self.drawer.opening)
+
+    def _in_place(self, turn: np.ndarray) -> bool:
+        """Whether the wedge is in the slot."""
+        drawer, out = self.drawer, self.drawer.outward
+        offset = self._wedge() - drawer.slot
+        across = np.array([-out[1], out[0], 0.0])
+        return bool(
+            abs(offset @ out) < 0.5 * (drawer.bar_inner - drawer.face) + SLOT_PLAY_M
+            and abs(offset @ across) < ACROSS_M
+            and offset[2] < 0.0
+            and np.linalg.norm(turn) < ALIGNED_RAD
+        )
+
+    def _effort(self) -> np.ndarray:
+        """Offset [3] that pulls."""
+        return PULL_M * self.drawer.outward - np.array([0.0, 0.0, PRESS_M])
+
+
+class CloseDrawer(_AtHandle):
+    """Pushes a drawer shut at its handle; see `skills.Skill`."""
+
+    def done(self) -> bool:
+        """Whether it is shut; see `Skill`."""
+        return self.scene.met(["close", self.region])
+
+    def _point(self) -> np.ndarray:
+        """Present position [3] of the fingertips."""
+        return self.scene.eef_position + TIP_M * self.scene.eef_rotation[:, 2]
+
+    def _goal(self) -> np.ndarray:
+        return self.drawer.front
+
+    def _line(self) -> np.ndarray:
+        return self.drawer.outward
+
+    def _missing(self) -> float:
+        return max(0.0, self.drawer.opening)
+
+    def _in_place(self, turn: np.ndarray) -> bool:
+        """Whether the fingertips are in front of the bar."""
+        out = self.drawer.outward
+        offset = self._point() - self.drawer.front
+        aside = offset - (offset @ out) * out
+        return bool(
+            -TIP_M < offset @ out < IN_FRONT_M
+            and abs(aside[2]) < BESIDE_M
+            and np.linalg.norm(aside[:2]) < ACROSS_M
+            and np.linalg.norm(turn) < ALIGNED_RAD
+        )
+
+    def _effort(self) -> np.ndarray:
+        """Offset [3] that pushes."""
+        offset = self.drawer.front - self._point()
+        offset -= (offset @ self.drawer.outward) * self.drawer.outward
+        return offset - PULL_M * self.drawer.outward

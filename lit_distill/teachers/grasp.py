@@ -27,6 +27,11 @@ class Grasp:
     penalty: float = 0.0
     approach: np.ndarray = field(default_factory=lambda: DOWN)
 
+    @property
+    def leans(self) -> bool:
+        """Whether the hand does not come straight from above."""
+        return self.approach is not DOWN
+
     def on_the_way(self, height: float) -> np.ndarray:
         """Grip site position [3] at a height (m) on the straight way to the grasp."""
         return self.position + self.approach * (height - self.position[2]) / self.approach[2]

@@ -17,6 +17,9 @@ from lit_distill.teachers.grasp import DOWN
 
 OPEN, CLOSE = -1.0, 1.0
 POSITION_GAIN, ROTATION_GAIN = 1.6, 1.2
+UPRIGHT_GAIN, UPRIGHT_FULL_RAD = 0.25, 0.4
+"""Share of the gain that sets a slight tilt right, and the tilt from which on all of it does: the arm's own
+acceleration tilts the hand a little, its braking tilts it back, and correcting that disturbs the motion."""
 MAX_OPENING_M = 0.08
 SPEED_M = 0.0127
 """Distance along one axis that the saturated position command covers in one control step (measured)."""
@@ -78,16 +81,30 @@ class Hand:
         A careful hand slows down on arrival, which gives whoever imitates it more looks where precision
         counts.
         """
-        slowing = float(np.linalg.norm(offset)) / SLOW_WITHIN_M if careful else 1.0
-        speed = min(max(slowing, SLOWEST), 1.0)
-        return action(offset, self.turn_along(approach) + np.array([0.0, 0.0, yaw]), gripper, speed)
+        tilt = self.tilt(approach)
+        tilt *= min(max(float(np.linalg.norm(tilt)) / UPRIGHT_FULL_RAD, UPRIGHT_GAIN), 1.0)
+        return self.reach(offset, tilt + np.array([0.0, 0.0, yaw]), gripper, careful)
 
-    def turn_along(self, approach: np.ndarray) -> np.ndarray:
-        """Turn [3] (axis-angle, rad) that makes the hand point along a unit vector [3]."""
-        points = self.scene.eef_rotation[:, 2]
-        axis = np.cross(points, approach)
-        sine = float(np.linalg.norm(axis))
-        return axis * (np.arctan2(sine, float(points @ approach)) / max(sine, 1e-9))
+    def reach(self, offset: np.ndarray, turn: np.ndarray, gripper: float, careful: bool = True) -> np.ndarray:
+        """Action [7] like `servo`, with any turn [3] (axis-angle, rad)."""
+        slowing = float(np.linalg.norm(offset)) / SLOW_WITHIN_M if careful else 1.0
+        return action(offset, turn, gripper, speed=min(max(slowing, SLOWEST), 1.0))
+
+    def turn_towards(self, rotation: np.ndarray) -> np.ndarray:
+        """Turn [3] (axis-angle, rad) to an orientation [3, 3]: the approach direction goes the shortest way.
+
+        Rolling about it turns joint 7 by as much, so of the two ways round the one that joint 7 allows.
+        """
+        present = self.scene.eef_rotation
+        roll = float(twist(present.T @ rotation))
+        rolls = (roll, roll - 2 * np.pi, roll + 2 * np.pi)
+        joint_7 = self.scene.joints[6]
+        allowed = [turn for turn in rolls if abs(joint_7 + turn) < JOINT_7_LIMIT_RAD]
+        return swing(present[:, 2], rotation[:, 2]) + present[:, 2] * min(allowed or [roll], key=abs)
+
+    def tilt(self, approach: np.ndarray = DOWN) -> np.ndarray:
+        """Turn [3] (axis-angle, rad) that makes the hand point along a direction [3]."""
+        return swing(self.scene.eef_rotation[:, 2], approach)
 
     def wait(self, gripper: float) -> np.ndarray:
         """Action [7] that stays and opens or closes."""
@@ -98,12 +115,12 @@ class Hand:
         twist = self.scene.jacobian() @ (self.scene.home - self.scene.joints) * HOMING_GAIN
         return action(twist[:3], twist[3:], gripper)
 
-    def stranded(self) -> bool:
-        """Tilted, overstretched or at a joint limit: the servo cannot be trusted from here."""
+    def stranded(self, tilted: float = MAX_TILT_RAD) -> bool:
+        """Tilted further than `tilted` (rad), overstretched or at a joint limit: do not trust the servo."""
         joints, limits = self.scene.joints, self.scene.joint_limits
         margin = np.minimum(joints - limits[:, 0], limits[:, 1] - joints)
         return bool(
-            np.linalg.norm(self.turn_along(DOWN)) > MAX_TILT_RAD
+            np.linalg.norm(self.tilt()) > tilted
             or joints[3] > STRETCHED_RAD
             or margin.min() < JOINT_MARGIN_RAD
         )
@@ -144,6 +161,12 @@ class Hand:
         outwards = float(np.linalg.norm(wrist[:2])) - WRIST_BEHIND_M
         return bool(np.hypot(outwards, wrist[2] + WRIST_ABOVE_M - SHOULDER_M) <= REACH_M)
 
+    def ceiling(self, point: np.ndarray) -> float:
+        """Greatest height (m) to which a hand that points down can bring the grip site above a point [2+]."""
+        outwards = float(np.linalg.norm(point[:2] - self.scene.base[:2])) - WRIST_BEHIND_M
+        shoulder = self.scene.base[2] + SHOULDER_M - WRIST_ABOVE_M
+        return float(shoulder + np.sqrt(max(0.0, REACH_M**2 - outwards**2)))
+
     def travel_height(self, names: Iterable[str], highest: float = 0.4) -> float:
         """Height (m) at which the grip site passes over those of `names` lower than `highest` (m).
 
@@ -166,3 +189,17 @@ def action(offset: np.ndarray, turn: np.ndarray, gripper: float, speed: float = 
         command[part] /= max(1.0, float(np.abs(command[part]).max()) / largest)
     command[6] = gripper
     return command
+
+
+def twist(rotations: np.ndarray) -> np.ndarray:
+    """Angles (rad) [...] by which rotations [..., 3, 3] turn about z, beside what they tilt z."""
+    return np.arctan2(
+        rotations[..., 1, 0] - rotations[..., 0, 1], rotations[..., 0, 0] + rotations[..., 1, 1]
+    )
+
+
+def swing(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Shortest turn [3] (axis-angle, rad) from one direction [3] to another."""
+    axis = np.cross(start, end)
+    sine = float(np.linalg.norm(axis))
+    return np.asarray(axis * (np.arctan2(sine, start @ end) / max(sine, 1e-9)))

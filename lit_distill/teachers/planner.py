@@ -9,21 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from lit_distill.errors import LitDistillError
 from lit_distill.sim.scene import Scene
+from lit_distill.teachers.base import Refusal
+from lit_distill.teachers.cabinet import InDrawer
 from lit_distill.teachers.caddy import CaddyCompartment
 from lit_distill.teachers.destinations import CookRegion, Destination, OnObject, OpenContainer, Shared
-from lit_distill.teachers.drawer import InDrawer
+from lit_distill.teachers.drawer import ROOMY_M, CloseDrawer, OpenDrawer
 from lit_distill.teachers.grasps import GRASPS
 from lit_distill.teachers.hand import Hand
 from lit_distill.teachers.knob import TurnKnob
+from lit_distill.teachers.mug_grasps import MUGS
 from lit_distill.teachers.ordering import Afterwards, WhileNeeded
 from lit_distill.teachers.pick_place import PickPlace
 from lit_distill.teachers.skills import Plan, Skill
+from lit_distill.teachers.slab_pick_place import SlabPickPlace
+from lit_distill.teachers.stand_up import StandUp, StandUpFirst
+
+CABINETS = ("white_cabinet", "wooden_cabinet")
+DRAWERS = ("top_region", "middle_region", "bottom_region")
 
 DEVICES: dict[tuple[str, str], Callable[[Scene, Hand, str], Skill]] = {
     ("turnon", "flat_stove"): partial(TurnKnob, on=True),
     ("turnoff", "flat_stove"): partial(TurnKnob, on=False),
+    **{("open", cabinet): OpenDrawer for cabinet in CABINETS},
+    **{("close", cabinet): CloseDrawer for cabinet in CABINETS},
 }
 """(predicate, category) -> skill, made from scene, hand and the predicate's argument: `turnon` of a
 `flat_stove`, `open` of a `white_cabinet`'s drawer (whose argument is the drawer's region)."""
@@ -31,7 +40,7 @@ DEVICES: dict[tuple[str, str], Callable[[Scene, Hand, str], Skill]] = {
 DESTINATIONS: dict[tuple[str, str, str], Callable[[Scene, str, str, str], Destination]] = {
     ("in", "basket", "contain_region"): OpenContainer,
     ("on", "flat_stove", "cook_region"): CookRegion,
-    ("in", "white_cabinet", "bottom_region"): InDrawer,
+    **{("in", cabinet, drawer): InDrawer for cabinet in CABINETS for drawer in DRAWERS},
     ("on", "plate", ""): OnObject,
     **{
         ("in", "desk_caddy", f"{side}_contain_region"): CaddyCompartment
@@ -41,13 +50,19 @@ DESTINATIONS: dict[tuple[str, str, str], Callable[[Scene, str, str, str], Destin
 """(predicate, category of the receptacle, its region or "" for the receptacle itself) -> destination, made
 from scene, object, receptacle and the predicate's second argument."""
 
-ENCLOSED: dict[tuple[str, str], str] = {}
+UPRIGHT = {("black_book", "desk_caddy")}
+"""(category of a slab, category of the receptacle that it has to stand in)."""
+
+ENCLOSED: dict[tuple[str, str], str] = {
+    (cabinet, drawer): drawer for cabinet in CABINETS for drawer in DRAWERS
+}
 """(category, region) -> the region that `open` and `close` take for it, "" where they take the object
 itself: what has to be open before a hand can reach into the region."""
 
-
-class Refusal(LitDistillError):
-    """A goal that the embedded teacher has no skill for; the line names what is missing."""
+ADMITTED: dict[str, Callable[[Scene, Hand, str], Skill]] = {
+    cabinet: partial(OpenDrawer, enough=ROOMY_M) for cabinet in CABINETS
+}
+"""Category -> the skill that opens it far enough for a hand to reach in, where `open` asks for more."""
 
 
 def make_plan(scene: Scene) -> Plan:
@@ -131,8 +146,13 @@ class _Planner:
         sharing = [other[1] for other in self.placements if other[2] == place]
         if len(sharing) > 1:
             destination = Shared(self.scene, destination, receptacle, sharing.index(target), len(sharing))
+        if (self.scene.category(target), self.scene.category(receptacle)) in UPRIGHT:
+            return SlabPickPlace(self.scene, self.hand, target, destination)
         onto = receptacle if receptacle in self.scene.objects else None
-        return PickPlace(self.scene, self.hand, target, destination, onto)
+        skill = PickPlace(self.scene, self.hand, target, destination, onto)
+        if self.scene.category(target) in MUGS:
+            return StandUpFirst(StandUp(self.scene, self.hand, target), skill)
+        return skill
 
     # -- opening, closing, switching ---------------------------------------------------------------
 
@@ -167,9 +187,9 @@ class _Planner:
         """The skill that opens something while it is needed; none for what already stands open."""
         if ("open", self._category_and_region(thing)[0]) not in DEVICES and self.scene.met(["open", thing]):
             return []
-        return [WhileNeeded(self._operate(["open", thing]), needed)]
+        admit = ADMITTED.get(self._category_and_region(thing)[0])
+        skill = admit(self.scene, self.hand, thing) if admit else self._operate(["open", thing])
+        return [WhileNeeded(skill, needed)]
 
     def _refusal(self, reason: str) -> Refusal:
-        return Refusal(
-            f"{self.scene.simulator.task.bddl}: the embedded teacher {reason}; choose another teacher"
-        )
+        return Refusal(self.scene.simulator.task.bddl, reason)
