@@ -141,7 +141,8 @@ class PickPlace:
             below,
             [*self.others, *self.onto],
         )
-        offset = self._pass(offset, over - position[2])
+        away = max(0.0, sideways - NEAR_DESTINATION_M)
+        offset = self._pass(offset, over - away - position[2])
         return servo(offset, yaw, OPEN)
 
     def _travel(
