@@ -6,6 +6,8 @@ up again.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from lit_distill.sim.scene import Extent, Scene
@@ -107,36 +109,41 @@ class PickPlace:
 
     def _pick(self, target: Extent, grasp: Grasp) -> np.ndarray:
         scene, position = self.scene, self.scene.eef_position
+        servo = partial(self.hand.servo, approach=grasp.approach)
         error = grasp.position - position
-        sideways = float(np.linalg.norm(error[:2]))
+        sideways = float(np.linalg.norm(grasp.on_the_way(position[2]) - position))
         yaw = self.hand.turn_to(grasp.axis, grasp.turn_after)
         misaligned = sideways + YAW_LEVER_M * abs(yaw)
+        if grasp.leans:
+            misaligned += YAW_LEVER_M * float(np.linalg.norm(self.hand.tilt(grasp.approach)))
         opened = scene.opening > min(grasp.width + 0.01, MAX_OPENING_M - 0.005)
         # Fingers that started to close may push the object or the hand aside by their play.
         play = CLOSING_PLAY_M if scene.closing_command > -1.0 else ALIGN_GRASP_M
-        over = target.top + FINGERTIP_M + 0.005
+        below = FINGERTIP_M + FINGERS_HALF_M * float(np.linalg.norm(grasp.approach[:2]))
+        over = target.top + below + 0.005
         if position[2] < over and sideways < NEAR_DESTINATION_M:
             if self.hand.closed():
                 # Closed and not holding: a miss. Open; rise once the fingers no longer surround the object.
-                return self.hand.servo(np.array([0.0, 0.0, 0.03]), 0.0, OPEN)
+                return servo(-0.03 * grasp.approach, 0.0, OPEN)
             if error[2] > -GRASP_HEIGHT_TOLERANCE_M and misaligned < play + 0.012 and sideways < play:
-                return self.hand.servo(error, yaw, CLOSE)
+                return servo(error, yaw, CLOSE)
             if misaligned < ALIGN_LOW_M + 0.01 and opened:
                 # Among the object: centre first, then go down.
-                return self.hand.servo(error if sideways < ALIGN_GRASP_M else error * [1, 1, 0.3], yaw, OPEN)
+                return servo(error if sideways < ALIGN_GRASP_M else error * [1, 1, 0.3], yaw, OPEN)
         if misaligned < ALIGN_HIGH_M and opened:
-            return self.hand.servo(error, yaw, OPEN)
+            return servo(error, yaw, OPEN)
         hover = over + min(HOVER_M, CONE * misaligned)
         offset = self._travel(
             position,
-            grasp.position,
+            grasp.on_the_way(hover),
             hover,
             np.full(2, FINGERS_HALF_M),
-            FINGERTIP_M,
+            below,
             [*self.others, *self.onto],
         )
-        offset = self._pass(offset, over - position[2])
-        return self.hand.servo(offset, yaw, OPEN)
+        away = max(0.0, sideways - NEAR_DESTINATION_M)
+        offset = self._pass(offset, over - away - position[2])
+        return servo(offset, yaw, OPEN)
 
     def _travel(
         self,
