@@ -51,8 +51,9 @@ STRETCHED_RAD = -0.5
 """Joint 4 beyond its straight position (-0.47): pulling the hand in would straighten the elbow further."""
 
 # Recovery.
-WRIST_TURNED_RAD = 1.9
-"""Joint 5 beyond this has the wrist bent backwards: joint 6 is then at its limit for most poses."""
+BENT_BACK_RAD = 3.2
+"""Joint 6 beyond this: the wrist, turned by joint 5, is bent backwards. A hand that points down has it at 2
+to 2.5 rad; from here the shortest turn to that would end at the joint's limit, 3.75 rad."""
 MAX_TILT_RAD = 0.9
 JOINT_MARGIN_RAD = 0.02
 HOMING_GAIN = 1.0
@@ -124,7 +125,7 @@ class Hand:
         return bool(
             np.linalg.norm(self.tilt()) > tilted
             or joints[3] > STRETCHED_RAD
-            or abs(joints[4]) > WRIST_TURNED_RAD
+            or joints[5] > BENT_BACK_RAD
             or margin.min() < JOINT_MARGIN_RAD
         )
 

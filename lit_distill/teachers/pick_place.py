@@ -43,6 +43,7 @@ WAY_WORTH_A_RADIAN_M = 0.15
 """How much nearer a grasp must be to be worth a turn by a radian."""
 CLASH_COST_RAD, MOST_CLASHES = 5.0, 3
 """What each thing that the hand would hit costs, in radians of turning, and how many count."""
+UNREACHABLE_COST_RAD = 50.0
 TURN_HELD_COST = 1.5
 """What a turn with the object in hand costs, compared with one before."""
 
@@ -100,10 +101,11 @@ class PickPlace:
     def remaining(self) -> float:
         """See `Skill`."""
         target, placement = self.scene.extent(self.target), self.destination.placement()
-        if self._lost(target):
-            return float("inf")
         steps = self._place_steps(target, placement)
-        return steps if self.hand.holds(self.target) else steps + self._pick_steps(self._grasp())
+        if self.hand.holds(self.target):
+            return steps
+        grasp = self._grasp()
+        return float("inf") if self._lost(target, grasp) else steps + self._pick_steps(grasp)
 
     # -- pick --------------------------------------------------------------------------------------
 
@@ -193,6 +195,7 @@ class PickPlace:
         cost += 100.0 * max(0.0, grasp.width - MAX_GRASP_WIDTH_M) / WIDTH_WORTH_A_RADIAN_M
         cost += CLASH_COST_RAD * min(clashes(grasp, boxes), MOST_CLASHES)
         cost += float(np.linalg.norm(grasp.position - self.scene.eef_position)) / WAY_WORTH_A_RADIAN_M
+        cost += UNREACHABLE_COST_RAD * (not self.hand.within_reach(grasp.position))
         if axis is not None:
             cost += TURN_HELD_COST * np.arccos(min(1.0, abs(float(grasp.axis @ axis))))
         return cost
@@ -224,9 +227,9 @@ class PickPlace:
         below_rim = target.bottom < placement.carry_height - 0.015
         return bool(over and below_rim and (hand_low or object_low or not held))
 
-    def _lost(self, target: Extent) -> bool:
-        """Whether the object is beyond the arm's reach."""
-        return not self.hand.within_reach(target.centre) or target.bottom < self.scene.surface - 0.05
+    def _lost(self, target: Extent, grasp: Grasp) -> bool:
+        """Whether the object, or the best that there is to hold it by, is beyond the arm's reach."""
+        return not self.hand.within_reach(grasp.position) or target.bottom < self.scene.surface - 0.05
 
     # -- potential ---------------------------------------------------------------------------------
 
