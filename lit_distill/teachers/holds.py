@@ -65,8 +65,8 @@ def hold_grasps(scene: Scene, name: str, holds: Sequence[Hold]) -> list[Grasp]:
                 origin + rotation @ np.array(hold.position),
                 rotation @ np.array(hold.axis),
                 hold.width,
-                hold.penalty + LEAN_COST_RAD * (1.0 + float(approach[2])),
-                approach,
+                penalty=hold.penalty + LEAN_COST_RAD * (1.0 + float(approach[2])),
+                approach=approach,
             )
         )
     return grasps
