@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lit_distill.sim.scene import Scene
+from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.destinations import Placement
 
 # The inside, in the microwave's frame: x to the right, y inwards, z up; m. Read off its collision boxes.
@@ -17,8 +17,6 @@ TOP_M = 0.187
 DOOR_LENGTH_M = 0.259
 DOOR_OUTSIDE_M = 0.025
 """Distance of the door's outside from the plane through its hinge."""
-OPEN_RAD = -1.3
-"""LIBERO's microwave is open below this angle of its hinge; at 0 it is shut, it stops at -2.09 rad."""
 
 
 class Microwave:
@@ -32,6 +30,9 @@ class Microwave:
     def __init__(self, scene: Scene, name: str) -> None:
         self.scene, self.name = scene, name
         (self.joint,) = scene.joint_names(name)
+        door = int(scene.model.joint(self.joint).bodyid[0])
+        geoms = scene.geoms(name)
+        self._door_geoms = geoms[scene.model.geom_bodyid[geoms] == door]
 
     def inside(self, point: np.ndarray) -> np.ndarray:
         """A point [3] of the world, in the microwave's frame (right, inwards, up)."""
@@ -60,6 +61,11 @@ class Microwave:
         """Hinge [3], direction [3] from the hinge to the door's free edge, direction [3] of its outside."""
         hinge, rotation = self.scene.joint_frame(self.joint)
         return hinge, rotation[:, 0], -rotation[:, 1]
+
+    def door_extent(self) -> Extent:
+        """World-aligned box around the door."""
+        corners = self.scene.box_corners(self._door_geoms)
+        return Extent(corners.min(axis=0), corners.max(axis=0))
 
 
 class InMicrowave:

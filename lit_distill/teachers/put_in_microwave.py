@@ -66,6 +66,9 @@ class PutInMicrowave(PickPlace):
     def _grasp(self) -> Grasp:
         return handle_grasp(self.scene, self.target, self._turn())
 
+    def _obstacles(self, names: list[str]) -> list[Extent]:
+        return [*super()._obstacles(names), self.microwave.door_extent()]
+
     # -- place -------------------------------------------------------------------------------------
 
     def _place(self, target: Extent, placement: Placement) -> np.ndarray:
