@@ -211,3 +211,22 @@ def test_two_objects_in_one_basket_get_two_places():
     assert [type(skill.destination) for skill in alone.skills if isinstance(skill, PickPlace)] == [
         OpenContainer
     ]
+
+
+def test_into_a_narrow_receptacle_only_what_has_a_way_of_its_own_goes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(planner, "NARROW", ("basket",))
+    with pytest.raises(Refusal, match=r"cannot put milk_1 \(milk\) into basket_1_contain_region"):
+        plan_for([["in", "milk_1", "basket_1_contain_region"]])
+
+
+def test_a_mover_is_chosen_by_object_and_receptacle(monkeypatch: pytest.MonkeyPatch):
+    def mover(name: str) -> Any:
+        return lambda scene, hand, target, destination, receptacle: Device(scene, name, receptacle)
+
+    monkeypatch.setitem(planner.MOVERS, ("milk", planner.ANY), mover("roll"))
+    goal = [["in", "milk_1", "basket_1_contain_region"], ["in", "ketchup_1", "basket_1_contain_region"]]
+    _, plan = plan_for(goal)
+    assert names(plan) == ["roll basket_1", "place ketchup_1"]
+    monkeypatch.setitem(planner.MOVERS, ("milk", "basket"), mover("pour"))
+    _, plan = plan_for(goal)
+    assert names(plan) == ["pour basket_1", "place ketchup_1"]

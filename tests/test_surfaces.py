@@ -50,6 +50,7 @@ def test_a_hand_stays_above_the_rim_of_a_bowl():
         "put_the_bowl_on_top_of_the_cabinet",
         "put_the_wine_bottle_on_the_rack",
         "put_the_cream_cheese_in_the_bowl",
+        "push_the_plate_to_the_front_of_the_stove",
     ],
 )
 def test_it_puts_things_onto_surfaces(name: str):

@@ -9,6 +9,7 @@ import numpy as np
 
 from lit_distill.sim.scene import Scene
 from lit_distill.teachers.bowl_grasps import bowl_grasps
+from lit_distill.teachers.dish_grasps import dish_grasps
 from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.holds import MOKA_POT, hold_grasps
 from lit_distill.teachers.mug_grasps import MUGS, mug_grasps
@@ -50,6 +51,7 @@ GRASPS: dict[str, Callable[[Scene, str], list[Grasp]]] = {
         box_grasps,
     ),
     **dict.fromkeys(("akita_black_bowl", "white_bowl"), bowl_grasps),
+    "plate": dish_grasps,
     "moka_pot": partial(hold_grasps, holds=MOKA_POT),
     **dict.fromkeys(MUGS, mug_grasps),
 }
