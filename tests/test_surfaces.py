@@ -57,7 +57,7 @@ def test_it_puts_things_onto_surfaces(name: str):
     task = get_task(f"libero_goal/{name}")
     simulator, teacher = Simulator(task, image_size=32), EmbeddedTeacher()
     try:
-        observation = simulator.reset(load_initial_state(task, "official", 0))
+        observation = simulator.reset(load_initial_state(task, "official", 10))
         outcome = None
         while outcome is None:
             answer = teacher.query(observation, simulator)

@@ -195,7 +195,8 @@ class _Planner:
         destination = make(self.scene, target, receptacle, place)
         sharing = [other[1] for other in self.placements if other[2] == place]
         if len(sharing) > 1:
-            destination = Shared(self.scene, destination, receptacle, sharing.index(target), len(sharing))
+            index = sharing.index(target)
+            destination = Shared(self.scene, destination, target, place, index, walls=name == "in")
         return self._mover(target, place)(self.scene, self.hand, target, destination, receptacle)
 
     def _mover(self, target: str, place: str) -> Mover:
