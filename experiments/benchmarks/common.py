@@ -19,7 +19,6 @@ BASKET = "custom_libero_object_ketchup"
 def options(description: str | None) -> argparse.ArgumentParser:
     """A parser with what all of them take."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
-    parser.add_argument("--task", default=BASKET, help="name in the task table")
     parser.add_argument("--output", type=Path, help="also write the JSON object to this file")
     return parser
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from common import median_ms, options, report, seconds
+from common import BASKET, median_ms, options, report, seconds
 
 from lit_distill.sim.environment import make_environment
 from lit_distill.sim.simulator import Simulator
@@ -80,6 +80,7 @@ class SideBySide:
 def main() -> None:
     """Parse the arguments, measure, print."""
     parser = options(__doc__)
+    parser.add_argument("--task", default=BASKET, help="name in the task table")
     parser.add_argument("--turns", type=int, default=60, help=f"of {STEPS} control steps each")
     arguments = parser.parse_args()
     pair = SideBySide(get_task(arguments.task))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from common import options, report, seconds
+from common import BASKET, options, report, seconds
 
 from lit_distill.behaviours import Behaviour, TeacherActor
 from lit_distill.rollout import Episode, rollout
@@ -154,6 +154,7 @@ class Total:
 def main() -> None:
     """Parse the arguments, measure, print."""
     parser = options(__doc__)
+    parser.add_argument("--task", default=BASKET, help="name in the task table")
     parser.add_argument("--episodes", type=int, default=10, help="of each variant")
     parser.add_argument("--stock-steps", type=int, default=48, help="steps of each episode in the stock loop")
     arguments = parser.parse_args()
