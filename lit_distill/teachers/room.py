@@ -18,21 +18,22 @@ HAND_M = np.array([(sign * x, y, z) for x, y, z in (*_FINGERS, *_PALM) for sign 
 """Points on the open hand: along the direction in which it closes, across it, along the approach."""
 
 
-def clashes(grasp: Grasp, boxes: np.ndarray) -> int:
-    """Count the boxes that the open hand would hit at a grasp, or coming straight down to it.
+def clashes(grasp: Grasp, boxes: np.ndarray, half_width: float = HAND_HALF_WIDTH_M) -> np.ndarray:
+    """Which boxes [n] the open hand would hit at a grasp, or coming straight down to it: bool.
 
     Args:
         grasp: the grasp.
         boxes: corners [n, 8, 3] of the boxes around what is in the way, m, world.
+        half_width: half the hand's width along the direction in which it closes, m.
     """
     across = np.array([-grasp.axis[1], grasp.axis[0], 0.0])
     frame = np.stack([grasp.axis, across, np.array([0.0, 0.0, 1.0])], axis=1)
     relative = (boxes - grasp.position) @ frame  # [n, 8, 3]: along the axis, across it, up
     low, high = relative.min(axis=1), relative.max(axis=1)
-    hit = _overlaps(low, high, -HAND_HALF_WIDTH_M, HAND_HALF_WIDTH_M, HAND_HALF_DEPTH_M, PALM_M)
+    hit = _overlaps(low, high, -half_width, half_width, HAND_HALF_DEPTH_M, PALM_M)
     for inner, outer in FINGERS_M:
         hit |= _overlaps(low, high, inner, outer, FINGER_HALF_DEPTH_M, -FINGERTIP_M)
-    return int(hit.sum())
+    return np.asarray(hit)
 
 
 def _overlaps(
@@ -46,9 +47,7 @@ def _overlaps(
     )
 
 
-def points_inside(
-    scene: Scene, names: list[str], positions: np.ndarray, rotations: np.ndarray
-) -> np.ndarray:
+def points_inside(scene: Scene, names: list[str], positions: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     """How many of the points `HAND_M` of hands that may point anywhere are inside things.
 
     Args:

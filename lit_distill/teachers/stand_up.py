@@ -63,7 +63,9 @@ class StandUp:
 
     def done(self) -> bool:
         """Whether the mug is held, or stands and the hand is out of it."""
-        return (self.hand.holds(self.target) and self.scene.opening > EMPTY_M) or (self._stands() and not self._inside())
+        return (self.hand.holds(self.target) and self.scene.opening > EMPTY_M) or (
+            self._stands() and not self._inside()
+        )
 
     def act(self) -> np.ndarray:
         """See `Skill`."""
