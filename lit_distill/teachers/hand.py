@@ -22,8 +22,10 @@ acceleration tilts the hand a little, its braking tilts it back, and correcting 
 MAX_OPENING_M = 0.08
 SPEED_M = 0.0127
 """Distance along one axis that the saturated position command covers in one control step (measured)."""
-TURN_SPEED_RAD = 0.08
-"""Turn about the vertical that the saturated rotation command gives in one control step (measured)."""
+FULL_TURN = 0.7
+"""Largest rotation command: beyond, joint 7's torque saturates, the hand turns slower and drifts sideways."""
+TURN_SPEED_RAD = 0.06
+"""Turn about the vertical that this command gives in one control step (measured)."""
 SLOW_WITHIN_M, SLOWEST = 0.045, 0.35
 """Closer to where it is going than this, a careful hand moves slower, down to this share of its top speed."""
 
@@ -57,7 +59,7 @@ MAX_LEAN_RAD = 0.45
 # Recovery.
 MAX_TILT_RAD = 0.9
 JOINT_MARGIN_RAD = 0.02
-JOINT_5_RAD, JOINT_6_RAD = (-0.4, 0.4), (1.9, 2.0)
+JOINT_5_RAD, JOINT_6_RAD = (-0.4, 0.4), (1.9, 2.2)
 """Where the wrist's joints are without any tilt, which adds to both ends. Beyond, the wrist is flipped over:
 the hand may point down, but soon runs into a limit."""
 FLEX_RAD = 1.5
@@ -222,7 +224,7 @@ def action(offset: np.ndarray, turn: np.ndarray, gripper: float, speed: float = 
     command = np.empty(ACTION_DIM)
     command[:3] = offset * (POSITION_GAIN / POSITION_SCALE_M)
     command[3:6] = turn * (ROTATION_GAIN / ROTATION_SCALE_RAD)
-    for part, largest in ((slice(0, 3), speed), (slice(3, 6), 1.0)):
+    for part, largest in ((slice(0, 3), speed), (slice(3, 6), FULL_TURN)):
         command[part] /= max(1.0, float(np.abs(command[part]).max()) / largest)
     command[6] = gripper
     return command

@@ -11,10 +11,10 @@ import numpy as np
 from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.clearance import Obstacle, clearance
 from lit_distill.teachers.destinations import Destination, Placement
-from lit_distill.teachers.dragging import away_from, drag, pressing_point
 from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.grasps import grasp_candidates, has_box_grasps
 from lit_distill.teachers.hand import (
+    BLOCKED_OPENING_M,
     CLOSE,
     FINGERTIP_M,
     FIRM_COMMAND,
@@ -23,6 +23,7 @@ from lit_distill.teachers.hand import (
     SPEED_M,
     Hand,
 )
+from lit_distill.teachers.pushing import Push, plan_push, push
 from lit_distill.teachers.room import clashes
 
 # Grasp.
@@ -63,7 +64,7 @@ RELEASE_HEIGHT_TOLERANCE_M = 0.01
 # Potential.
 GRASP_STEPS = 10.0
 RELEASE_STEPS = 4.0
-DRAG_STEPS = 50.0
+PUSH_STEPS = 50.0
 TIPPED = 0.5
 """Upward component of the axis of a container that lies on its side or upside down."""
 
@@ -85,6 +86,7 @@ class PickPlace:
         self.scene, self.hand, self.target, self.destination = scene, hand, target, destination
         self.onto = onto if onto in scene.objects else None
         self.obstacles = [*(name for name in scene.objects if name != target), *scene.fixtures]
+        self._boxy = has_box_grasps(scene, target)
         self._geoms = scene.geoms(*self.obstacles)
         self._owner = np.repeat(np.arange(len(self.obstacles)), [len(scene.geoms(n)) for n in self.obstacles])
 
@@ -94,7 +96,7 @@ class PickPlace:
 
     def act(self) -> np.ndarray:
         """See `Skill`."""
-        held = self.hand.holds(self.target)
+        held = self._held()
         if self.hand.stranded():
             return self.hand.go_home(CLOSE if held else OPEN)
         target, placement = self.scene.extent(self.target), self.destination.placement()
@@ -103,9 +105,9 @@ class PickPlace:
         obstacles = self._look()
         if held:
             return self._place(target, placement, obstacles)
-        grasp, blocker = self._grasp(obstacles, placement)
-        if blocker is not None:
-            return self._drag(target, away_from(target, obstacles[blocker].extent), obstacles)
+        grasp, plan = self._grasp(target, obstacles, placement)
+        if plan is not None:
+            return self._push(target, plan, obstacles)
         return self._pick(target, grasp, obstacles)
 
     def remaining(self) -> float:
@@ -114,11 +116,9 @@ class PickPlace:
         if self._lost(target):
             return float("inf")
         steps = self._place_steps(target, placement)
-        return (
-            steps
-            if self.hand.holds(self.target)
-            else steps + self._pick_steps(*self._grasp(self._look(), placement))
-        )
+        if self._held():
+            return steps
+        return steps + self._pick_steps(*self._grasp(target, self._look(), placement))
 
     # -- pick --------------------------------------------------------------------------------------
 
@@ -146,14 +146,14 @@ class PickPlace:
         hover = over + min(HOVER_M, CONE * misaligned)
         return self.hand.servo(self._come(grasp.position, hover, over, obstacles), yaw, OPEN)
 
-    def _drag(self, target: Extent, away: np.ndarray, obstacles: dict[str, Obstacle]) -> np.ndarray:
-        """Drag the object away from where there is no room to take hold of it."""
-        action = drag(self.hand, target, away)
+    def _push(self, target: Extent, plan: Push, obstacles: dict[str, Obstacle]) -> np.ndarray:
+        """Push the object out of where there is no room to take hold of it."""
+        action = push(self.hand, target, plan)
         if action is not None:
             return action
-        point, yaw = pressing_point(target, away), self.hand.turn_to(np.array([-away[1], away[0], 0.0]))
         over = target.top + FINGERTIP_M + 0.005
-        return self.hand.servo(self._come(point, over + HOVER_M, over, obstacles), yaw, CLOSE)
+        offset = self._come(plan.start, over + HOVER_M, over, obstacles)
+        return self.hand.servo(offset, self.hand.turn_to(plan.axis), CLOSE)
 
     def _come(
         self, goal: np.ndarray, hover: float, over: float, obstacles: dict[str, Obstacle]
@@ -204,18 +204,23 @@ class PickPlace:
         boxes = self.scene.box_corners(self._geoms).reshape(-1, 8, 3)
         return {name: Obstacle(boxes[self._owner == k]) for k, name in enumerate(self.obstacles)}
 
-    def _grasp(self, obstacles: dict[str, Obstacle], placement: Placement) -> tuple[Grasp, str | None]:
-        """The candidate that costs least, and the object that the target must be dragged away from first."""
+    def _grasp(
+        self, target: Extent, obstacles: dict[str, Obstacle], placement: Placement
+    ) -> tuple[Grasp, Push | None]:
+        """The candidate that costs least, and the push without which there is no room for it."""
         boxes = np.concatenate([obstacle.boxes for obstacle in obstacles.values()])
         candidates = grasp_candidates(self.scene, self.target)
         costs = [self._cost(grasp, placement, clashes(grasp, boxes)) for grasp in candidates]
         grasp = candidates[int(np.argmin(costs))]
-        if not has_box_grasps(self.scene, self.target):
+        if not self._boxy:
             return grasp, None
         hit = clashes(grasp, boxes, BARE_HALF_WIDTH_M)
         names = {self.obstacles[k] for k in self._owner[hit]} & set(self.scene.objects)
+        if not names:
+            return grasp, None
         apart = {name: np.linalg.norm(obstacles[name].extent.centre - grasp.position) for name in names}
-        return grasp, min(apart, key=lambda name: float(apart[name]), default=None)
+        nearest = min(apart, key=lambda name: float(apart[name]))
+        return grasp, plan_push(target, obstacles[nearest].extent, boxes)
 
     def _cost(self, grasp: Grasp, placement: Placement, hit: np.ndarray) -> float:
         """Prefer the thinnest axis (the most play for an imprecise hand), a small turn, free space."""
@@ -246,6 +251,10 @@ class PickPlace:
         offset = self._pass(offset, placement.carry_height - 0.01 - away - target.bottom)
         return self.hand.servo(offset, yaw, CLOSE, careful=False)
 
+    def _held(self) -> bool:
+        thick = not self._boxy or self.scene.opening > BLOCKED_OPENING_M  # else closed fingers push it
+        return thick and self.hand.holds(self.target)
+
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
         """Whether the object, if let go now, comes to rest where it should."""
         offset = placement.position - np.array([*target.centre[:2], target.bottom])
@@ -263,11 +272,11 @@ class PickPlace:
 
     # -- potential ---------------------------------------------------------------------------------
 
-    def _pick_steps(self, grasp: Grasp, blocker: str | None) -> float:
+    def _pick_steps(self, grasp: Grasp, plan: Push | None) -> float:
         position = self.scene.eef_position
         path = float(np.abs(grasp.position - position).max())
         closing = GRASP_STEPS * (1.0 - max(0.0, self.scene.closing_command) * float(path < 0.03))
-        return float(path / SPEED_M + closing) + (DRAG_STEPS if blocker else 0.0)
+        return float(path / SPEED_M + closing) + (PUSH_STEPS if plan else 0.0)
 
     def _place_steps(self, target: Extent, placement: Placement) -> float:
         sideways = float(np.abs(placement.position[:2] - target.centre[:2]).max())
