@@ -66,7 +66,7 @@ def hold_grasps(scene: Scene, name: str, holds: Sequence[Hold]) -> list[Grasp]:
                 rotation @ np.array(hold.axis),
                 hold.width,
                 hold.penalty + LEAN_COST_RAD * (1.0 + float(approach[2])),
-                approach,
+                approach=approach,
             )
         )
     return grasps
