@@ -38,6 +38,8 @@ AWAY_M = 0.1
 """The hand stays up to so far away until it is turned and in front of the handle."""
 OVER_SLOT_M, STEEP, OVER_BAR_M, SLOPE = 0.003, 3.0, 0.012, 0.6
 """The wedge passes over the bar and goes down only over the slot: else it would push the drawer shut."""
+BELOW_NEXT_M = 0.03
+BEHIND_M = 0.01
 HOOKED_M, IN_FRONT_M, LEVEL_M = 0.007, 0.03, 0.01
 EFFORT_M, PRESS_M = 0.04, 0.01
 
@@ -85,6 +87,7 @@ class Drawer:
         self.bar_outer = float(out.max())
         self.bar_inner = float(out[int(np.argmax(out.max(axis=1)))].min())
         self._bar_x = float(bar[:, 0].mean())
+        self._top = float(boxes[..., 2].max())
         self._bar_low, self._bar_top = float(bar[:, 2].min()), float(bar[:, 2].max())
 
     def _geoms(self, bodies: set[int]) -> np.ndarray:
@@ -117,6 +120,11 @@ class Drawer:
         local = out * self._sign * self.scene.model.jnt_axis[self.joint]
         local = local + np.array([self._bar_x, 0.0, height])
         return self.scene.data.xpos[self.body] + self._rotation @ local
+
+    @property
+    def top(self) -> float:
+        """Height (m) of its walls."""
+        return float(self.scene.data.xpos[self.body][2]) + self._top
 
     @property
     def slot(self) -> np.ndarray:
@@ -155,7 +163,8 @@ class _AtHandle:
         if self._in_place(turn):
             return action(self._effort(), turn, CLOSE)
         error = self._goal() - self._point()
-        return action(error + self._detour(error, self._misalignment(error, turn)), turn, CLOSE)
+        offset = error + self._detour(error, self._misalignment(error, turn))
+        return action(offset + self._over_front(error), turn, CLOSE)
 
     def remaining(self) -> float:
         """See `Skill`."""
@@ -200,6 +209,12 @@ class _AtHandle:
         across = abs(float(error[0] * out[1] - error[1] * out[0]))
         turned = max(0.0, float(np.linalg.norm(turn)) - ALIGNED_RAD)
         return max(0.0, across - ACROSS_M) + TURN_LEVER_M * turned
+
+    def _over_front(self, error: np.ndarray) -> np.ndarray:
+        """Offset [3] that leads fingertips inside the drawer, or behind it, over its front."""
+        inside = float(error @ self.drawer.outward) - BEHIND_M
+        over = self.drawer.top + OVER_BAR_M - self._goal()[2]
+        return np.array([0.0, 0.0, float(np.clip(STEEP * inside, 0.0, over))])
 
     def _hands_free(self) -> np.ndarray | None:
         """Action that frees the fingers of what they hold or surround, None if that is nothing."""
@@ -246,7 +261,8 @@ class OpenDrawer(_AtHandle):
         out = self.drawer.outward
         beside = max(0.0, abs(float(error @ out)) - OVER_SLOT_M)
         up = min(STEEP * beside, OVER_BAR_M) + min(SLOPE * beside + misalignment, AWAY_M)
-        return np.array([0.0, 0.0, up]) + min(misalignment, AWAY_M) * out
+        above = max(0.0, -float(error[2]) - BELOW_NEXT_M)  # as high as the handle of the drawer above
+        return np.array([0.0, 0.0, up]) + min(misalignment + above, AWAY_M) * out
 
     def _in_place(self, turn: np.ndarray) -> bool:
         """Whether the wedge is in the slot."""
