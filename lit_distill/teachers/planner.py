@@ -156,14 +156,12 @@ class _Planner:
         if (self.scene.category(target), self.scene.category(receptacle)) in UPRIGHT:
             return SlabPickPlace(self.scene, self.hand, target, destination)
         onto = receptacle if receptacle in self.scene.objects else None
-        skill = PickPlace(self.scene, self.hand, target, destination, onto)
         if self.scene.category(receptacle) == "microwave":
             if self.scene.category(target) not in MUGS:
                 raise self._refusal(f"cannot put {target} into {place}")
             skill = PutInMicrowave(self.scene, self.hand, target, destination, receptacle)
-        if self.scene.category(target) in MUGS:
             return StandUpFirst(StandUp(self.scene, self.hand, target), skill)
-        return skill
+        return PickPlace(self.scene, self.hand, target, destination, onto)
 
     # -- opening, closing, switching ---------------------------------------------------------------
 
