@@ -201,9 +201,11 @@ def test_two_objects_in_one_basket_get_two_places():
         low, high = np.array([-0.1, -0.2, 0.0]), np.array([0.1, 0.2, 0.1])
 
     scene: Any = type("Scene", (), {"extent": lambda self, name: Box})()
-    first, second = (Shared(scene, Middle(), "basket_1", k, 2).placement().position for k in range(2))
-    np.testing.assert_allclose(first, [0.0, -0.1, 0.0])
-    np.testing.assert_allclose(second, [0.0, 0.1, 0.0])
+    scene.region_box = lambda region: (np.zeros(3), np.array([0.05, 0.06, 0.07]))
+    for place, half in (("basket_1", 0.2), ("basket_1_contain_region", 0.06)):
+        for index, side in enumerate((-1.0, 1.0)):
+            shared = Shared(scene, Middle(), "basket_1", place, index, 2)
+            np.testing.assert_allclose(shared.placement().position, [0.0, side * 0.7 * half, 0.0])
     goal = [[["in", f"{name}_1", "basket_1_contain_region"]] for name in ("milk", "ketchup")]
     _, plan = plan_for(goal[0] + goal[1])
     assert [type(skill.destination) for skill in plan.skills if isinstance(skill, PickPlace)] == [Shared] * 2

@@ -21,8 +21,8 @@ BURNER_ABOVE_SITE_M = 0.0255
 """From the region's site, in the middle of the stove's base, up to its surface."""
 ABOVE_SUPPORT_M = 0.012
 ON_SUPPORT_M = 0.01
-SHARE_OF_RECEPTACLE = 0.5
-"""How far apart two objects are put in one receptacle, as a share of its longer side."""
+SHARE_OF_REGION = 0.7
+"""How far from the middle the outermost of several objects is put, as a share of the way to the end."""
 
 
 @dataclass(frozen=True)
@@ -166,21 +166,22 @@ class OnObject:
 
 
 class Shared:
-    """One of several places in the same receptacle, beside each other along its longer side.
+    """One of several places in the same region or receptacle, side by side along the receptacle's longer side.
 
     Args:
         scene: view of the simulator's present state.
         destination: the place that an object would get alone.
         receptacle: LIBERO's name of the object or fixture.
+        place: the goal's region of it, or the receptacle itself.
         index: which of the places, from 0.
         count: how many places.
     """
 
     def __init__(
-        self, scene: Scene, destination: Destination, receptacle: str, index: int, count: int
+        self, scene: Scene, destination: Destination, receptacle: str, place: str, index: int, count: int
     ) -> None:
-        self.scene, self.destination, self.receptacle = scene, destination, receptacle
-        self.share = SHARE_OF_RECEPTACLE * (index - (count - 1) / 2) / (count - 1)
+        self.scene, self.destination, self.receptacle, self.place = scene, destination, receptacle, place
+        self.share = SHARE_OF_REGION * (2 * index / (count - 1) - 1)
 
     def reached(self) -> bool:
         """See `Destination`."""
@@ -189,8 +190,10 @@ class Shared:
     def placement(self) -> Placement:
         """The destination's own placement, moved aside; see `Destination`."""
         placement, extent = self.destination.placement(), self.scene.extent(self.receptacle)
-        size = (extent.high - extent.low)[:2]
-        longer = int(np.argmax(size))
+        half = 0.5 * (extent.high - extent.low)
+        longer = int(np.argmax(half[:2]))
+        if self.place != self.receptacle:
+            _, half = self.scene.region_box(self.place)
         position = placement.position.copy()
-        position[longer] += self.share * size[longer]
+        position[longer] += self.share * half[longer]
         return replace(placement, position=position)

@@ -161,7 +161,9 @@ class _Planner:
         destination = make(self.scene, target, receptacle, place)
         sharing = [other[1] for other in self.placements if other[2] == place]
         if len(sharing) > 1:
-            destination = Shared(self.scene, destination, receptacle, sharing.index(target), len(sharing))
+            destination = Shared(
+                self.scene, destination, receptacle, place, sharing.index(target), len(sharing)
+            )
         if (self.scene.category(target), self.scene.category(receptacle)) in UPRIGHT:
             return SlabPickPlace(self.scene, self.hand, target, destination)
         onto = receptacle if receptacle in self.scene.objects else None
