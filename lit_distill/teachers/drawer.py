@@ -8,6 +8,8 @@ from outside it pushes the drawer shut. A drawer has no friction, so that little
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
 from lit_distill.sim.scene import COLLISION_GROUP, Extent, Scene
@@ -137,7 +139,7 @@ class Drawer:
         return self.point(self.bar_outer, 0.5 * (self._bar_low + self._bar_top))
 
 
-class _AtHandle:
+class _AtHandle(ABC):
     """What opening and closing have in common: the way of a leaning, closed hand to the handle.
 
     Args:
@@ -171,6 +173,30 @@ class _AtHandle:
         way = float(np.abs(self._goal() - self._point()).max())
         way += TURN_LEVER_M * float(np.linalg.norm(self._turn()))
         return (way + self._missing()) / SPEED_M + HOOK_STEPS
+
+    @abstractmethod
+    def _point(self) -> np.ndarray:
+        """Present position [3] of what has to get to the handle."""
+
+    @abstractmethod
+    def _goal(self) -> np.ndarray:
+        """Where it has to be [3]."""
+
+    @abstractmethod
+    def _missing(self) -> float:
+        """How far (m) the drawer still has to move."""
+
+    @abstractmethod
+    def _detour(self, error: np.ndarray, misalignment: float) -> np.ndarray:
+        """Offset [3] added to the straight way to the handle."""
+
+    @abstractmethod
+    def _in_place(self, turn: np.ndarray) -> bool:
+        """Whether the drawer can be moved from here."""
+
+    @abstractmethod
+    def _effort(self) -> np.ndarray:
+        """Offset [3] that moves the drawer."""
 
     def _sweep(self) -> Extent:
         """Box that the drawer, fully open, and the hand at its handle need."""

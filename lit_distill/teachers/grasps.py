@@ -11,7 +11,7 @@ from lit_distill.sim.scene import Scene
 from lit_distill.teachers.bowl_grasps import bowl_grasps
 from lit_distill.teachers.dish_grasps import dish_grasps
 from lit_distill.teachers.grasp import Grasp
-from lit_distill.teachers.holds import MOKA_POT, hold_grasps
+from lit_distill.teachers.holds import FRYPAN, MOKA_POT, hold_grasps
 from lit_distill.teachers.mug_grasps import MUGS, mug_grasps
 
 BELOW_TOP_M = 0.022
@@ -68,6 +68,7 @@ GRASPS: dict[str, Callable[[Scene, str], list[Grasp]]] = {
     **dict.fromkeys(("akita_black_bowl", "white_bowl"), bowl_grasps),
     "plate": dish_grasps,
     "moka_pot": partial(hold_grasps, holds=MOKA_POT),
+    "chefmate_8_frypan": partial(hold_grasps, holds=FRYPAN),
     **dict.fromkeys(MUGS, mug_grasps),
 }
 """Category of an object -> its grasps in its present pose, in no particular order."""

@@ -84,7 +84,7 @@ class TurnKnob:
 
     def _approach(self) -> np.ndarray:
         position = self.scene.eef_position
-        error, yaw = self._grip() - position, self._yaw()
+        error, yaw = self._grip() - position, self._yaw(then=self._angle_left())
         sideways = float(np.linalg.norm(error[:2]))
         misaligned = sideways + YAW_LEVER_M * abs(yaw)
         opened = self.scene.opening > BAR_WIDTH_M + 2 * ALIGN_M
@@ -117,8 +117,8 @@ class TurnKnob:
         c, s = np.cos(lead), np.sin(lead)
         return origin + rotation @ np.array([c * x - s * y, s * x + c * y, z])
 
-    def _yaw(self) -> float:
-        return self.hand.turn_to(self.scene.joint_frame(self.joint)[1][:, 0])
+    def _yaw(self, then: float = 0.0) -> float:
+        return self.hand.turn_to(self.scene.joint_frame(self.joint)[1][:, 0], then)
 
     def _around(self) -> bool:
         """Whether the fingers are on both sides of the bar; its contacts are too stiff to be a sign."""
