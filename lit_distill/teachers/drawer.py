@@ -20,7 +20,7 @@ from lit_distill.teachers.pick_place import PickPlace
 
 LEAN_RAD = np.radians(55.0)
 """From straight down; the hand passes below the handle of the drawer above."""
-MAX_TILT_RAD = 1.4
+MAX_TILT_RAD = 1.2
 TIP_M, TIP_HALF_DEPTH_M = 0.0092, 0.0088
 """From the grip site to the fingertips along the hand, and half their size across it (robosuite's mesh)."""
 WEDGE_BEHIND_BAR_M, WEDGE_DEPTH_M = 0.0055, 0.003

@@ -58,9 +58,6 @@ MAX_LEAN_RAD = 0.45
 """Where pointing down does not reach far enough, the hand leans outwards by up to this."""
 
 # Recovery.
-BENT_BACK_RAD = 3.2
-"""Joint 6 beyond this: the wrist, turned by joint 5, is bent backwards. A hand that points down has it at 2
-to 2.5 rad; from here the shortest turn to that would end at the joint's limit, 3.75 rad."""
 MAX_TILT_RAD = 0.9
 JOINT_MARGIN_RAD = 0.02
 JOINT_5_RAD, JOINT_6_RAD = (-0.4, 0.4), (1.9, 2.2)
@@ -155,7 +152,6 @@ class Hand:
         return bool(
             np.linalg.norm(self.tilt()) > tilted
             or joints[3] > STRETCHED_RAD
-            or joints[5] > BENT_BACK_RAD
             or margin.min() < JOINT_MARGIN_RAD
             or self._flipped(tilted)
         )
