@@ -152,9 +152,9 @@ class Scene:
         return self._categories.get(name, "")
 
     def parent(self, region: str) -> str | None:
-        """The object or fixture that a region belongs to, None if there is no such region."""
-        site = self._env.object_sites_dict.get(region)
-        return None if site is None else str(site.parent_name)
+        """The object, fixture or table that a region belongs to, None if there is no such region."""
+        known = self._env.parsed_problem["regions"].get(region)
+        return None if known is None else str(known["target"])
 
     def region_box(self, region: str) -> tuple[np.ndarray, np.ndarray]:
         """World-aligned box of a region as LIBERO takes it: centre [3] and half sizes [3], m."""

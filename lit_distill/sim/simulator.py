@@ -73,7 +73,7 @@ class Simulator:
 
         import mujoco
 
-        from lit_distill.sim.osc import ArmController
+        from lit_distill.sim.arm import ArmController
         from lit_distill.sim.states import fixture_bodies
 
         self._mujoco = mujoco

@@ -9,10 +9,10 @@ import numpy as np
 from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.destinations import CARRY_CLEARANCE_M, Placement
 
-REACHES_M = np.arange(0.45, 0.66, 0.05)
+REACHES_M = np.arange(0.45, 0.71, 0.05)
 ANGLES_RAD = np.radians(np.arange(-45.0, 46.0, 7.5))
 """Distance and direction from the robot's base of the places on the table that are considered."""
-MARGIN_M = 0.04
+MARGIN_M = 0.025
 ABOVE_SURFACE_M = 0.005
 DOWN_WITHIN_M = 0.02
 TOP_OF_THINGS_M = 0.4

@@ -9,9 +9,10 @@ import numpy as np
 
 from lit_distill.sim.scene import Scene
 from lit_distill.teachers.bowl_grasps import bowl_grasps
+from lit_distill.teachers.dish_grasps import dish_grasps
 from lit_distill.teachers.grasp import Grasp
+from lit_distill.teachers.holds import MOKA_POT, hold_grasps
 from lit_distill.teachers.mug_grasps import MUGS, mug_grasps
-from lit_distill.teachers.part_grasps import MOKA_POT, part_grasps
 
 BELOW_TOP_M = 0.022
 ABOVE_BOTTOM_M = 0.015
@@ -45,11 +46,13 @@ GRASPS: dict[str, Callable[[Scene, str], list[Grasp]]] = {
             "orange_juice",
             "salad_dressing",
             "tomato_sauce",
+            "wine_bottle",
         ),
         box_grasps,
     ),
     **dict.fromkeys(("akita_black_bowl", "white_bowl"), bowl_grasps),
-    "moka_pot": partial(part_grasps, parts=MOKA_POT),
+    "plate": dish_grasps,
+    "moka_pot": partial(hold_grasps, holds=MOKA_POT),
     **dict.fromkeys(MUGS, mug_grasps),
 }
 """Category of an object -> its grasps in its present pose, in no particular order."""

@@ -13,6 +13,7 @@ import numpy as np
 from lit_distill.schema import ACTION_DIM
 from lit_distill.sim.osc import POSITION_SCALE_M, ROTATION_SCALE_RAD
 from lit_distill.sim.scene import Scene
+from lit_distill.teachers.grasp import DOWN
 
 OPEN, CLOSE = -1.0, 1.0
 POSITION_GAIN, ROTATION_GAIN = 1.6, 1.2
@@ -50,6 +51,9 @@ STRETCHED_RAD = -0.5
 """Joint 4 beyond its straight position (-0.47): pulling the hand in would straighten the elbow further."""
 
 # Recovery.
+BENT_BACK_RAD = 3.2
+"""Joint 6 beyond this: the wrist, turned by joint 5, is bent backwards. A hand that points down has it at 2
+to 2.5 rad; from here the shortest turn to that would end at the joint's limit, 3.75 rad."""
 MAX_TILT_RAD = 0.9
 JOINT_MARGIN_RAD = 0.02
 HOMING_GAIN = 1.0
@@ -67,15 +71,22 @@ class Hand:
 
     # -- motion ------------------------------------------------------------------------------------
 
-    def servo(self, offset: np.ndarray, yaw: float, gripper: float, careful: bool = True) -> np.ndarray:
-        """Action [7] that moves by `offset` [3] (m) and turns by `yaw` (rad, world z), pointing down.
+    def servo(
+        self,
+        offset: np.ndarray,
+        yaw: float,
+        gripper: float,
+        careful: bool = True,
+        approach: np.ndarray = DOWN,
+    ) -> np.ndarray:
+        """Action [7] that moves by `offset` [3] (m), turns by `yaw` (rad, world z), points along `approach`.
 
         A careful hand slows down on arrival, which gives whoever imitates it more looks where precision
         counts.
         """
-        upright = self.upright()
-        upright *= min(max(float(np.linalg.norm(upright)) / UPRIGHT_FULL_RAD, UPRIGHT_GAIN), 1.0)
-        return self.reach(offset, upright + np.array([0.0, 0.0, yaw]), gripper, careful)
+        tilt = self.tilt(approach)
+        tilt *= min(max(float(np.linalg.norm(tilt)) / UPRIGHT_FULL_RAD, UPRIGHT_GAIN), 1.0)
+        return self.reach(offset, tilt + np.array([0.0, 0.0, yaw]), gripper, careful)
 
     def reach(self, offset: np.ndarray, turn: np.ndarray, gripper: float, careful: bool = True) -> np.ndarray:
         """Action [7] like `servo`, with any turn [3] (axis-angle, rad)."""
@@ -94,9 +105,9 @@ class Hand:
         allowed = [turn for turn in rolls if abs(joint_7 + turn) < JOINT_7_LIMIT_RAD]
         return swing(present[:, 2], rotation[:, 2]) + present[:, 2] * min(allowed or [roll], key=abs)
 
-    def upright(self) -> np.ndarray:
-        """Turn [3] (axis-angle, rad) that makes the hand point down."""
-        return swing(self.scene.eef_rotation[:, 2], np.array([0.0, 0.0, -1.0]))
+    def tilt(self, approach: np.ndarray = DOWN) -> np.ndarray:
+        """Turn [3] (axis-angle, rad) that makes the hand point along a direction [3]."""
+        return swing(self.scene.eef_rotation[:, 2], approach)
 
     def wait(self, gripper: float) -> np.ndarray:
         """Action [7] that stays and opens or closes."""
@@ -112,8 +123,9 @@ class Hand:
         joints, limits = self.scene.joints, self.scene.joint_limits
         margin = np.minimum(joints - limits[:, 0], limits[:, 1] - joints)
         return bool(
-            np.linalg.norm(self.upright()) > tilted
+            np.linalg.norm(self.tilt()) > tilted
             or joints[3] > STRETCHED_RAD
+            or joints[5] > BENT_BACK_RAD
             or margin.min() < JOINT_MARGIN_RAD
         )
 

@@ -19,22 +19,22 @@ GRIP_IN_KNOB_M = np.array([0.0013, 0.032, 0.034])
 BAR_TOP_M = 0.05
 BAR_WIDTH_M = 0.025
 
-# LIBERO's flat stove is on from 0.5 rad and off below 0 rad; the hinge reaches from -0.005 to 2.1 rad.
-ON_RAD, SURELY_ON_RAD, TURN_ON_TO_RAD = 0.5, 0.58, 0.9
-OFF_RAD, TURN_OFF_TO_RAD = 0.0, -0.1
-"""Towards more than it takes, and let go only once it is surely on: opening fingers may move it."""
+ON_RAD, OFF_RAD = 0.58, -0.003
+"""Turned so far, it is let go. LIBERO takes it for on from 0.5 rad and for off below 0 rad; the hinge reaches
+from -0.005 to 2.1 rad, and opening fingers may move it a little."""
 
 ALIGN_HIGH_M, ALIGN_LOW_M, ALIGN_GRIP_M = 0.012, 0.02, 0.008
 CLOSING_PLAY_M = 0.02
 ALIGN_YAW_RAD, HOLD_YAW_RAD = 0.15, 0.4
 NEAR_M = 0.05
 LEAD_RAD = 0.3
+"""The hand turns so far ahead of the knob, which is heavy."""
 RISE_M = 0.05
 
 # Potential.
 SQUEEZE_STEPS = 8.0
-TURN_RAD = 0.08
-"""Angle by which the hand turns the knob in one control step."""
+TURN_RAD = 0.024
+"""Angle by which the hand turns the knob in one control step (measured)."""
 
 
 class TurnKnob:
@@ -52,17 +52,18 @@ class TurnKnob:
         (self.joint,) = scene.joint_names(stove)
 
     def done(self) -> bool:
-        """Whether it is on (off) and will stay so when the hand lets go; see `Skill`."""
-        angle = self.scene.joint_position(self.joint)
-        if not self.on:
-            return angle < OFF_RAD
-        return angle >= (SURELY_ON_RAD if self._around() else ON_RAD)
+        """Whether it is on (off) and the hand has let go; see `Skill`."""
+        return self.scene.met(["turnon" if self.on else "turnoff", self.stove]) and not self._gripped()
 
     def act(self) -> np.ndarray:
         """See `Skill`."""
         if self.hand.stranded():
             return self.hand.go_home(OPEN)
-        return self._turn() if self._around() else self._approach()
+        if not self._around():
+            return self._approach()
+        if self._angle_left() == 0.0:
+            return self.hand.servo(np.array([0.0, 0.0, RISE_M]), 0.0, OPEN)
+        return self._turn()
 
     def remaining(self) -> float:
         """See `Skill`."""
@@ -96,8 +97,9 @@ class TurnKnob:
     def _turn(self) -> np.ndarray:
         lead = 0.0
         if self.scene.closing_command >= FIRM_COMMAND:
-            lead = float(np.clip(self._angle_left(), -LEAD_RAD, LEAD_RAD))
-        return self.hand.servo(self._grip(lead) - self.scene.eef_position, self._yaw() + lead, CLOSE)
+            lead = float(np.copysign(LEAD_RAD, self._angle_left()))
+        offset = self._grip(lead) - self.scene.eef_position
+        return self.hand.servo(offset, self._yaw() + lead, CLOSE, careful=False)
 
     # -- looking -----------------------------------------------------------------------------------
 
@@ -117,8 +119,13 @@ class TurnKnob:
         play = CLOSING_PLAY_M if self.scene.closing_command > -1.0 else ALIGN_GRIP_M
         return bool(np.linalg.norm(error[:2]) < play and error[2] < play and abs(self._yaw()) < HOLD_YAW_RAD)
 
+    def _gripped(self) -> bool:
+        return self._around() and self.scene.closing_command > 0.0
+
     def _angle_left(self) -> float:
-        return (TURN_ON_TO_RAD if self.on else TURN_OFF_TO_RAD) - self.scene.joint_position(self.joint)
+        """By how much (rad) the knob has to be turned before it is let go."""
+        angle = self.scene.joint_position(self.joint)
+        return max(0.0, ON_RAD - angle) if self.on else min(0.0, OFF_RAD - angle)
 
     def _travel_height(self) -> float:
         return self.hand.travel_height([*self.scene.objects, self.stove])

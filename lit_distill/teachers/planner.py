@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from lit_distill.sim.scene import Scene
+from lit_distill.tasks.bddl import SCENES
 from lit_distill.teachers.base import Refusal
 from lit_distill.teachers.cabinet import InDrawer
 from lit_distill.teachers.caddy import CaddyCompartment
@@ -21,12 +22,14 @@ from lit_distill.teachers.hand import Hand
 from lit_distill.teachers.knob import TurnKnob
 from lit_distill.teachers.microwave import InMicrowave
 from lit_distill.teachers.mug_grasps import MUGS
+from lit_distill.teachers.mug_into_microwave import MugIntoMicrowave
 from lit_distill.teachers.ordering import Afterwards, WhileNeeded
 from lit_distill.teachers.pick_place import PickPlace
-from lit_distill.teachers.put_in_microwave import PutInMicrowave
 from lit_distill.teachers.skills import Plan, Skill
 from lit_distill.teachers.slab_pick_place import SlabPickPlace
-from lit_distill.teachers.stand_up import StandUp, StandUpFirst
+from lit_distill.teachers.surfaces import InBowl, OnRegion
+
+ANY = "*"
 
 CABINETS = ("white_cabinet", "wooden_cabinet")
 DRAWERS = ("top_region", "middle_region", "bottom_region")
@@ -48,16 +51,48 @@ DESTINATIONS: dict[tuple[str, str, str], Callable[[Scene, str, str, str], Destin
     **{("in", cabinet, drawer): InDrawer for cabinet in CABINETS for drawer in DRAWERS},
     ("in", "microwave", "heating_region"): InMicrowave,
     ("on", "plate", ""): OnObject,
+    **{("on", bowl, ""): InBowl for bowl in ("akita_black_bowl", "white_bowl")},
+    **{("on", table, ANY): OnRegion for _, table in SCENES.values()},
+    **{("on", fixture, "top_side"): OnRegion for fixture in ("white_cabinet", "wooden_cabinet")},
+    ("on", "wine_rack", "top_region"): OnRegion,
     **{
         ("in", "desk_caddy", f"{side}_contain_region"): CaddyCompartment
         for side in ("back", "front", "left", "right")
     },
 }
-"""(predicate, category of the receptacle, its region or "" for the receptacle itself) -> destination, made
-from scene, object, receptacle and the predicate's second argument."""
+"""(predicate, category of the receptacle, its region, "" for the receptacle itself, ANY for all its regions)
+-> destination, made from scene, object, receptacle and the predicate's second argument."""
 
-UPRIGHT = {("black_book", "desk_caddy")}
-"""(category of a slab, category of the receptacle that it has to stand in)."""
+Mover = Callable[[Scene, Hand, str, Destination, str], Skill]
+"""Makes the skill that moves an object: from scene, hand, object, destination and receptacle."""
+
+
+def carry(scene: Scene, hand: Hand, target: str, destination: Destination, receptacle: str) -> Skill:
+    """Pick up and put down."""
+    return PickPlace(scene, hand, target, destination, receptacle)
+
+
+def mug_into_microwave(
+    scene: Scene, hand: Hand, target: str, destination: Destination, receptacle: str
+) -> Skill:
+    """By its handle, the hand outside."""
+    return MugIntoMicrowave(scene, hand, target, destination, receptacle)
+
+
+def stand_slab(scene: Scene, hand: Hand, target: str, destination: Destination, receptacle: str) -> Skill:
+    """Upright into a narrow compartment."""
+    return SlabPickPlace(scene, hand, target, destination)
+
+
+MOVERS: dict[tuple[str, str], Mover] = {
+    ("black_book", "desk_caddy"): stand_slab,
+    **{(mug, "microwave"): mug_into_microwave for mug in MUGS},
+}
+"""(category of an object, category of the receptacle or ANY) -> how it is moved; any other object that a hand
+can take hold of is carried."""
+
+NARROW = ("microwave", "desk_caddy")
+"""Categories of receptacles into which only objects with a mover of their own go."""
 
 ENCLOSED: dict[tuple[str, str], str] = {
     **{(cabinet, drawer): drawer for cabinet in CABINETS for drawer in DRAWERS},
@@ -144,24 +179,27 @@ class _Planner:
     def _place(self, predicate: list[str]) -> Skill:
         name, target, place = predicate
         receptacle = self._receptacle(place)
-        make = DESTINATIONS.get((name, *self._category_and_region(place)))
+        category, region = self._category_and_region(place)
+        make = DESTINATIONS.get((name, category, region)) or DESTINATIONS.get((name, category, ANY))
         if make is None:
             raise self._refusal(f"cannot put anything {'into' if name == 'in' else 'onto'} {place}")
-        if self.scene.category(target) not in GRASPS:
-            raise self._refusal(f"cannot take hold of {target} ({self.scene.category(target)})")
         destination = make(self.scene, target, receptacle, place)
         sharing = [other[1] for other in self.placements if other[2] == place]
         if len(sharing) > 1:
-            destination = Shared(self.scene, destination, receptacle, sharing.index(target), len(sharing))
-        if (self.scene.category(target), self.scene.category(receptacle)) in UPRIGHT:
-            return SlabPickPlace(self.scene, self.hand, target, destination)
-        onto = receptacle if receptacle in self.scene.objects else None
-        if self.scene.category(receptacle) == "microwave":
-            if self.scene.category(target) not in MUGS:
-                raise self._refusal(f"cannot put {target} into {place}")
-            skill = PutInMicrowave(self.scene, self.hand, target, destination, receptacle)
-            return StandUpFirst(StandUp(self.scene, self.hand, target), skill)
-        return PickPlace(self.scene, self.hand, target, destination, onto)
+            index = sharing.index(target)
+            destination = Shared(self.scene, destination, target, place, index, walls=name == "in")
+        return self._mover(target, place)(self.scene, self.hand, target, destination, receptacle)
+
+    def _mover(self, target: str, place: str) -> Mover:
+        category, receptacle = self.scene.category(target), self._category_and_region(place)[0]
+        mover = MOVERS.get((category, receptacle)) or MOVERS.get((category, ANY))
+        if mover is None and category in GRASPS and receptacle not in NARROW:
+            mover = carry
+        if mover is None and category in GRASPS:
+            raise self._refusal(f"cannot put {target} ({category}) into {place}")
+        if mover is None:
+            raise self._refusal(f"cannot take hold of {target} ({category})")
+        return mover
 
     # -- opening, closing, switching ---------------------------------------------------------------
 

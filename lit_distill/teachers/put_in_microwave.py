@@ -11,6 +11,7 @@ from lit_distill.teachers.hand import CLOSE, FIRM_COMMAND, OPEN, SPEED_M, TURN_S
 from lit_distill.teachers.microwave import ALIGNED_M, FLOOR_M, REST_M, Microwave
 from lit_distill.teachers.mug_grasps import handle_direction, handle_grasp
 from lit_distill.teachers.pick_place import RELEASE_STEPS, PickPlace
+from lit_distill.teachers.room import clashes
 
 LEAST_INWARDS_M = -0.085
 """A mug whose origin is so deep stands with all of its base inside; the door pushes it further."""
@@ -22,16 +23,17 @@ LOWEST_ENTRY_M = 0.006
 ALIGNED_RAD = 0.15
 RELEASE_M = 0.006
 CLEAR_OF_HANDLE_M = 0.06
+AT_HANDLE_M = 0.03
 
 
-class PutInMicrowave(PickPlace):
-    """Puts the mug `target` into a microwave that is open; see `skills.Skill`.
+class CarryByDoor(PickPlace):
+    """Picks and places beside a microwave's open door, over which the hand has to pass.
 
     Args:
         scene: view of the simulator's present state.
         hand: the hand that moves it.
-        target: LIBERO's name of the mug.
-        destination: the region inside.
+        target: LIBERO's name of the object to move.
+        destination: where to.
         microwave: LIBERO's name of the microwave.
     """
 
@@ -40,6 +42,22 @@ class PutInMicrowave(PickPlace):
     ) -> None:
         super().__init__(scene, hand, target, destination, None)
         self.microwave = Microwave(scene, microwave)
+        self._not_the_door = np.setdiff1d(self._in_the_way, self.microwave.door_geoms)
+
+    def _obstacles(self, names: list[str]) -> list[Extent]:
+        return [*super()._obstacles(names), self.microwave.door_extent()]
+
+
+class PutInMicrowave(CarryByDoor):
+    """Puts the mug `target`, which stands, into a microwave that is open; see `skills.Skill`.
+
+    Args:
+        scene: view of the simulator's present state.
+        hand: the hand that moves it.
+        target: LIBERO's name of the mug.
+        destination: the region inside.
+        microwave: LIBERO's name of the microwave.
+    """
 
     def done(self) -> bool:
         """Whether the mug is inside, or will be once the door pushes it, and the hand has let go of it."""
@@ -61,13 +79,20 @@ class PutInMicrowave(PickPlace):
         angle = np.arctan2(goal[1], goal[0]) - np.arctan2(now[1], now[0])
         return float((angle + np.pi) % (2 * np.pi) - np.pi)
 
+    def has_handle(self) -> bool:
+        """Whether the hand is where it takes hold of the handle."""
+        return bool(np.linalg.norm(self._grasp().position - self.scene.eef_position) < AT_HANDLE_M)
+
+    def has_room(self) -> bool:
+        """Whether nothing is in the hand's way to the handle but the door, which the hand may push."""
+        boxes = self.scene.box_corners(self._not_the_door).reshape(-1, 8, 3)
+        grasp = self._grasp()
+        return self.hand.within_reach(grasp.position) and not clashes(grasp, boxes)
+
     # -- pick --------------------------------------------------------------------------------------
 
     def _grasp(self) -> Grasp:
         return handle_grasp(self.scene, self.target, self._turn())
-
-    def _obstacles(self, names: list[str]) -> list[Extent]:
-        return [*super()._obstacles(names), self.microwave.door_extent()]
 
     # -- place -------------------------------------------------------------------------------------
 

@@ -19,15 +19,14 @@ HAND_M = np.array([(sign * x, y, z) for x, y, z in (*_FINGERS, *_PALM) for sign 
 
 
 def clashes(grasp: Grasp, boxes: np.ndarray) -> int:
-    """Count the boxes that the open hand would hit at a grasp, or coming straight down to it.
+    """Count the boxes that the open hand would hit at a grasp, or on its straight way to it.
 
     Args:
         grasp: the grasp.
         boxes: corners [n, 8, 3] of the boxes around what is in the way, m, world.
     """
-    across = np.array([-grasp.axis[1], grasp.axis[0], 0.0])
-    frame = np.stack([grasp.axis, across, np.array([0.0, 0.0, 1.0])], axis=1)
-    relative = (boxes - grasp.position) @ frame  # [n, 8, 3]: along the axis, across it, up
+    frame = np.stack([grasp.axis, np.cross(grasp.axis, grasp.approach), -grasp.approach], axis=1)
+    relative = (boxes - grasp.position) @ frame  # [n, 8, 3]: along the axis, across it, back
     low, high = relative.min(axis=1), relative.max(axis=1)
     hit = _overlaps(low, high, -HAND_HALF_WIDTH_M, HAND_HALF_WIDTH_M, HAND_HALF_DEPTH_M, PALM_M)
     for inner, outer in FINGERS_M:
