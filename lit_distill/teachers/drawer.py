@@ -8,6 +8,8 @@ from outside it pushes the drawer shut. A drawer has no friction, so that little
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
 from lit_distill.sim.scene import COLLISION_GROUP, Extent, Scene
@@ -38,6 +40,8 @@ AWAY_M = 0.1
 """The hand stays up to so far away until it is turned and in front of the handle."""
 OVER_SLOT_M, STEEP, OVER_BAR_M, SLOPE = 0.003, 3.0, 0.012, 0.6
 """The wedge passes over the bar and goes down only over the slot: else it would push the drawer shut."""
+BELOW_NEXT_M = 0.03
+BEHIND_M = 0.01
 HOOKED_M, IN_FRONT_M, LEVEL_M = 0.007, 0.03, 0.01
 EFFORT_M, PRESS_M = 0.04, 0.01
 
@@ -85,6 +89,7 @@ class Drawer:
         self.bar_outer = float(out.max())
         self.bar_inner = float(out[int(np.argmax(out.max(axis=1)))].min())
         self._bar_x = float(bar[:, 0].mean())
+        self._top = float(boxes[..., 2].max())
         self._bar_low, self._bar_top = float(bar[:, 2].min()), float(bar[:, 2].max())
 
     def _geoms(self, bodies: set[int]) -> np.ndarray:
@@ -119,6 +124,11 @@ class Drawer:
         return self.scene.data.xpos[self.body] + self._rotation @ local
 
     @property
+    def top(self) -> float:
+        """Height (m) of its walls."""
+        return float(self.scene.data.xpos[self.body][2]) + self._top
+
+    @property
     def slot(self) -> np.ndarray:
         """Where the wedge goes [3], in the slot behind the bar."""
         return self.point(self.bar_inner - WEDGE_BEHIND_BAR_M, self._bar_top - WEDGE_DEPTH_M)
@@ -129,7 +139,7 @@ class Drawer:
         return self.point(self.bar_outer, 0.5 * (self._bar_low + self._bar_top))
 
 
-class _AtHandle:
+class _AtHandle(ABC):
     """What opening and closing have in common: the way of a leaning, closed hand to the handle.
 
     Args:
@@ -155,13 +165,38 @@ class _AtHandle:
         if self._in_place(turn):
             return action(self._effort(), turn, CLOSE)
         error = self._goal() - self._point()
-        return action(error + self._detour(error, self._misalignment(error, turn)), turn, CLOSE)
+        offset = error + self._detour(error, self._misalignment(error, turn))
+        return action(offset + self._over_front(error), turn, CLOSE)
 
     def remaining(self) -> float:
         """See `Skill`."""
         way = float(np.abs(self._goal() - self._point()).max())
         way += TURN_LEVER_M * float(np.linalg.norm(self._turn()))
         return (way + self._missing()) / SPEED_M + HOOK_STEPS
+
+    @abstractmethod
+    def _point(self) -> np.ndarray:
+        """Present position [3] of what has to get to the handle."""
+
+    @abstractmethod
+    def _goal(self) -> np.ndarray:
+        """Where it has to be [3]."""
+
+    @abstractmethod
+    def _missing(self) -> float:
+        """How far (m) the drawer still has to move."""
+
+    @abstractmethod
+    def _detour(self, error: np.ndarray, misalignment: float) -> np.ndarray:
+        """Offset [3] added to the straight way to the handle."""
+
+    @abstractmethod
+    def _in_place(self, turn: np.ndarray) -> bool:
+        """Whether the drawer can be moved from here."""
+
+    @abstractmethod
+    def _effort(self) -> np.ndarray:
+        """Offset [3] that moves the drawer."""
 
     def _sweep(self) -> Extent:
         """Box that the drawer, fully open, and the hand at its handle need."""
@@ -200,6 +235,12 @@ class _AtHandle:
         across = abs(float(error[0] * out[1] - error[1] * out[0]))
         turned = max(0.0, float(np.linalg.norm(turn)) - ALIGNED_RAD)
         return max(0.0, across - ACROSS_M) + TURN_LEVER_M * turned
+
+    def _over_front(self, error: np.ndarray) -> np.ndarray:
+        """Offset [3] that leads fingertips inside the drawer, or behind it, over its front."""
+        inside = float(error @ self.drawer.outward) - BEHIND_M
+        over = self.drawer.top + OVER_BAR_M - self._goal()[2]
+        return np.array([0.0, 0.0, float(np.clip(STEEP * inside, 0.0, over))])
 
     def _hands_free(self) -> np.ndarray | None:
         """Action that frees the fingers of what they hold or surround, None if that is nothing."""
@@ -246,7 +287,8 @@ class OpenDrawer(_AtHandle):
         out = self.drawer.outward
         beside = max(0.0, abs(float(error @ out)) - OVER_SLOT_M)
         up = min(STEEP * beside, OVER_BAR_M) + min(SLOPE * beside + misalignment, AWAY_M)
-        return np.array([0.0, 0.0, up]) + min(misalignment, AWAY_M) * out
+        above = max(0.0, -float(error[2]) - BELOW_NEXT_M)  # as high as the handle of the drawer above
+        return np.array([0.0, 0.0, up]) + min(misalignment + above, AWAY_M) * out
 
     def _in_place(self, turn: np.ndarray) -> bool:
         """Whether the wedge is in the slot."""

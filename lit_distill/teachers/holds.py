@@ -50,6 +50,10 @@ MOKA_POT = (
     Hold((0.0175, 0.0018, -0.038), Y, (-1.0, 0.0, 0.0), 0.0656),  # the body below the handle
     Hold((-0.0175, 0.0018, -0.038), Y, X, 0.0656),
 )
+FRYPAN = (
+    Hold((0.15, 0.0, 0.042), Y, DOWNWARDS, 0.0254),  # the handle, near the pan
+    Hold((0.15, 0.0, 0.044), Y, (0.0, 0.0, 1.0), 0.0254),  # and of a pan that lies upside down
+)
 
 
 def hold_grasps(scene: Scene, name: str, holds: Sequence[Hold]) -> list[Grasp]:

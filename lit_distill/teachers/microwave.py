@@ -67,6 +67,11 @@ class Microwave:
         corners = self.scene.box_corners(self.door_geoms)
         return Extent(corners.min(axis=0), corners.max(axis=0))
 
+    def reserved(self) -> Extent:
+        """World-aligned box around the microwave and all that its door sweeps."""
+        extent, (hinge, _, _) = self.scene.extent(self.name), self.door()
+        return Extent(np.minimum(extent.low, hinge - DOOR_LENGTH_M), np.maximum(extent.high, hinge))
+
 
 class InMicrowave:
     """The inside of a microwave; see `destinations.Destination`.

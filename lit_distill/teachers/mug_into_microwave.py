@@ -9,42 +9,21 @@ from __future__ import annotations
 import numpy as np
 
 from lit_distill.sim.scene import Extent, Scene
-from lit_distill.teachers.destinations import CARRY_CLEARANCE_M, Destination, Placement
+from lit_distill.teachers.aside import FreePlace
+from lit_distill.teachers.clearance import Obstacle
+from lit_distill.teachers.destinations import Destination, Placement
+from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.hand import Hand
+from lit_distill.teachers.mug_grasps import mug_grasps
+from lit_distill.teachers.pushing import Push
 from lit_distill.teachers.put_in_microwave import CarryByDoor, PutInMicrowave
 from lit_distill.teachers.skills import Skill
 from lit_distill.teachers.stand_up import StandUp
 
-ASIDE_M = np.array([[-0.08, -0.06], [-0.08, -0.16], [0.0, -0.06], [0.0, -0.16]])
-"""Where a mug may be put aside: relative to the middle of the table, clear of the door."""
-CLEAR_M = 0.13
 PUT_ASIDE_STEPS = 90.0
-
-
-class Aside:
-    """A free place on the table where a mug can be dealt with; see `destinations.Destination`.
-
-    Args:
-        scene: view of the simulator's present state.
-        target: LIBERO's name of the mug.
-    """
-
-    def __init__(self, scene: Scene, target: str) -> None:
-        self.scene, self.target = scene, target
-        self.others = [name for name in scene.objects if name != target]
-
-    def reached(self) -> bool:
-        """Never: being put aside is no goal; see `Destination`."""
-        return False
-
-    def placement(self) -> Placement:
-        """At the nearest of the places that no other object takes; see `Destination`."""
-        here = self.scene.extent(self.target).centre[:2]
-        others = np.array([self.scene.extent(name).centre[:2] for name in self.others]).reshape(-1, 2)
-        crowded = np.linalg.norm(ASIDE_M[:, None] - others, axis=-1).min(axis=1, initial=np.inf) < CLEAR_M
-        place = ASIDE_M[np.argmin(np.linalg.norm(ASIDE_M - here, axis=1) + crowded)]
-        surface = self.scene.surface
-        return Placement(np.array([*place, surface]), surface + CARRY_CLEARANCE_M, 0.03, surface)
+ASIDE_ANGLES_RAD = np.radians([0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0])
+"""Where on the rim a mug may be taken that is put aside, from the point opposite the handle."""
+HIT_COST_RAD, FAR_COST_RAD_M = 3.0, 3.0
 
 
 class PutAside(CarryByDoor):
@@ -52,6 +31,16 @@ class PutAside(CarryByDoor):
 
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
         return held and super()._in_place(target, placement, held)
+
+    def _grasp(
+        self, target: Extent, obstacles: dict[str, Obstacle], placement: Placement
+    ) -> tuple[Grasp, Push | None]:
+        return min(mug_grasps(self.scene, self.target, ASIDE_ANGLES_RAD), key=self._handicap), None
+
+    def _handicap(self, grasp: Grasp) -> float:
+        """What speaks against a grasp: being in the way of things, turning, being far."""
+        turn, way = self.hand.turn_to(grasp.axis), np.linalg.norm(grasp.position - self.scene.eef_position)
+        return HIT_COST_RAD * self._hits(grasp) + abs(turn) + FAR_COST_RAD_M * float(way)
 
 
 class MugIntoMicrowave:
@@ -71,7 +60,8 @@ class MugIntoMicrowave:
         self.hand, self.target = hand, target
         self.put_in = PutInMicrowave(scene, hand, target, destination, microwave)
         self.stand_up = StandUp(scene, hand, target)
-        self.put_aside = PutAside(scene, hand, target, Aside(scene, target), microwave)
+        place = FreePlace(scene, target, self.put_in.microwave.reserved)
+        self.put_aside = PutAside(scene, hand, target, place, microwave)
 
     def done(self) -> bool:
         """See `Skill`."""

@@ -88,7 +88,7 @@ MOVERS: dict[tuple[str, str], Mover] = {
     ("black_book", "desk_caddy"): stand_slab,
     **{(mug, "microwave"): mug_into_microwave for mug in MUGS},
 }
-"""(category of an object, category of the receptacle or ANY) -> how it is moved; any other object that a hand
+"""(category of an object, category of the receptacle) -> how it is moved; any other object that a hand
 can take hold of is carried."""
 
 NARROW = ("microwave", "desk_caddy")
@@ -192,7 +192,7 @@ class _Planner:
 
     def _mover(self, target: str, place: str) -> Mover:
         category, receptacle = self.scene.category(target), self._category_and_region(place)[0]
-        mover = MOVERS.get((category, receptacle)) or MOVERS.get((category, ANY))
+        mover = MOVERS.get((category, receptacle))
         if mover is None and category in GRASPS and receptacle not in NARROW:
             mover = carry
         if mover is None and category in GRASPS:

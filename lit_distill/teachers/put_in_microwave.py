@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from lit_distill.sim.scene import Extent, Scene
+from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Destination, Placement
 from lit_distill.teachers.grasp import Grasp
-from lit_distill.teachers.hand import CLOSE, FIRM_COMMAND, OPEN, SPEED_M, TURN_SPEED_RAD, Hand
+from lit_distill.teachers.hand import CLOSE, FIRM_COMMAND, MAX_OPENING_M, OPEN, SPEED_M, TURN_SPEED_RAD, Hand
+from lit_distill.teachers.hand_box import hits, pointing_down
 from lit_distill.teachers.microwave import ALIGNED_M, FLOOR_M, REST_M, Microwave
 from lit_distill.teachers.mug_grasps import handle_direction, handle_grasp
 from lit_distill.teachers.pick_place import RELEASE_STEPS, PickPlace
-from lit_distill.teachers.room import clashes
+from lit_distill.teachers.pushing import Push
 
 LEAST_INWARDS_M = -0.085
 """A mug whose origin is so deep stands with all of its base inside; the door pushes it further."""
@@ -42,10 +44,15 @@ class CarryByDoor(PickPlace):
     ) -> None:
         super().__init__(scene, hand, target, destination, None)
         self.microwave = Microwave(scene, microwave)
-        self._not_the_door = np.setdiff1d(self._in_the_way, self.microwave.door_geoms)
+        self._but_the_door = np.setdiff1d(self._geoms, self.microwave.door_geoms)
 
-    def _obstacles(self, names: list[str]) -> list[Extent]:
-        return [*super()._obstacles(names), self.microwave.door_extent()]
+    def _in_the_way(self, obstacles: dict[str, Obstacle]) -> list[Extent]:
+        return [*super()._in_the_way(obstacles), self.microwave.door_extent()]
+
+    def _hits(self, grasp: Grasp) -> int:
+        """How many things the open hand would hit at a grasp, the door aside, which it may push."""
+        boxes = self.scene.geom_boxes(self._but_the_door)
+        return hits(grasp.position, pointing_down(grasp.axis), MAX_OPENING_M, boxes)
 
 
 class PutInMicrowave(CarryByDoor):
@@ -63,7 +70,7 @@ class PutInMicrowave(CarryByDoor):
         """Whether the mug is inside, or will be once the door pushes it, and the hand has let go of it."""
         scene = self.scene
         inside = self.destination.reached() or self._stands_inside()
-        away = np.linalg.norm(self._grasp().position - scene.eef_position) > CLEAR_OF_HANDLE_M
+        away = np.linalg.norm(self._handle().position - scene.eef_position) > CLEAR_OF_HANDLE_M
         return bool(inside and not self.hand.holds(self.target) and (away or scene.closing_command <= OPEN))
 
     def _stands_inside(self) -> bool:
@@ -81,22 +88,26 @@ class PutInMicrowave(CarryByDoor):
 
     def has_handle(self) -> bool:
         """Whether the hand is where it takes hold of the handle."""
-        return bool(np.linalg.norm(self._grasp().position - self.scene.eef_position) < AT_HANDLE_M)
+        return bool(np.linalg.norm(self._handle().position - self.scene.eef_position) < AT_HANDLE_M)
 
     def has_room(self) -> bool:
-        """Whether nothing is in the hand's way to the handle but the door, which the hand may push."""
-        boxes = self.scene.box_corners(self._not_the_door).reshape(-1, 8, 3)
-        grasp = self._grasp()
-        return self.hand.within_reach(grasp.position) and not clashes(grasp, boxes)
+        """Whether the hand can come to the handle."""
+        grasp = self._handle()
+        return self.hand.within_reach(grasp.position) and not self._hits(grasp)
 
     # -- pick --------------------------------------------------------------------------------------
 
-    def _grasp(self) -> Grasp:
+    def _grasp(
+        self, target: Extent, obstacles: dict[str, Obstacle], placement: Placement
+    ) -> tuple[Grasp, Push | None]:
+        return self._handle(), None
+
+    def _handle(self) -> Grasp:
         return handle_grasp(self.scene, self.target, self._turn())
 
     # -- place -------------------------------------------------------------------------------------
 
-    def _place(self, target: Extent, placement: Placement) -> np.ndarray:
+    def _place(self, target: Extent, placement: Placement, obstacles: dict[str, Obstacle]) -> np.ndarray:
         if self.scene.closing_command < FIRM_COMMAND:
             return self.hand.wait(CLOSE)
         right, inwards, _ = self._origin()

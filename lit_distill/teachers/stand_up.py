@@ -12,10 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lit_distill.sim.scene import Scene
-from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, SPEED_M, Hand
+from lit_distill.teachers.hand_box import hits, pointing_down
 from lit_distill.teachers.mug_grasps import MUGS
-from lit_distill.teachers.room import clashes
 
 STANDING, PUSHED_UP = 0.94, 0.98
 """Upward component of the axis of a mug that stands, and up to which one that does not is pushed: beside a
@@ -108,8 +107,8 @@ class StandUp:
         front = mouth.rim + IN_FRONT_M * mouth.outwards
         front[2] = self._height(mouth)
         left = np.array([-mouth.outwards[1], mouth.outwards[0], 0.0])
-        boxes = self.scene.box_corners(self._in_the_way).reshape(-1, 8, 3)
-        return self.hand.within_reach(front) and not clashes(Grasp(front, left, 0.0), boxes)
+        boxes = self.scene.geom_boxes(self._in_the_way)
+        return self.hand.within_reach(front) and not hits(front, pointing_down(left), 0.0, boxes)
 
     # -- looking -----------------------------------------------------------------------------------
 
