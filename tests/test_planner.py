@@ -11,7 +11,7 @@ import pytest
 from lit_distill.tasks import get_task
 from lit_distill.teachers import planner
 from lit_distill.teachers.base import Refusal
-from lit_distill.teachers.destinations import OpenContainer, Placement, Shared
+from lit_distill.teachers.destinations import OpenContainer, Shared
 from lit_distill.teachers.pick_place import PickPlace
 from lit_distill.teachers.planner import make_plan
 from lit_distill.teachers.skills import Plan
@@ -189,25 +189,26 @@ def test_what_others_are_put_onto_is_placed_before_them(monkeypatch: pytest.Monk
     assert names(plan) == ["place ketchup_1", "place milk_1"]
 
 
-def test_two_objects_in_one_basket_get_two_places():
-    class Middle:
-        def reached(self) -> bool:
-            return False
+def test_two_objects_in_one_basket_get_two_places_and_one_gets_the_middle():
+    goal = [["in", f"{name}_1", "basket_1_contain_region"] for name in ("milk", "ketchup")]
+    for wanted, kind in ((goal, Shared), (goal[:1], OpenContainer)):
+        _, plan = plan_for(wanted)
+        moving = [skill for skill in plan.skills if isinstance(skill, PickPlace)]
+        assert [type(skill.destination) for skill in moving] == [kind] * len(wanted)
 
-        def placement(self) -> Placement:
-            return Placement(np.zeros(3), 0.2, 0.02, 0.1)
 
-    class Box:
-        low, high = np.array([-0.1, -0.2, 0.0]), np.array([0.1, 0.2, 0.1])
+def test_into_a_narrow_receptacle_only_what_has_a_way_of_its_own_goes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(planner, "NARROW", ("basket",))
+    with pytest.raises(Refusal, match=r"cannot put milk_1 \(milk\) into basket_1_contain_region"):
+        plan_for([["in", "milk_1", "basket_1_contain_region"]])
 
-    scene: Any = type("Scene", (), {"extent": lambda self, name: Box})()
-    first, second = (Shared(scene, Middle(), "basket_1", k, 2).placement().position for k in range(2))
-    np.testing.assert_allclose(first, [0.0, -0.1, 0.0])
-    np.testing.assert_allclose(second, [0.0, 0.1, 0.0])
-    goal = [[["in", f"{name}_1", "basket_1_contain_region"]] for name in ("milk", "ketchup")]
-    _, plan = plan_for(goal[0] + goal[1])
-    assert [type(skill.destination) for skill in plan.skills if isinstance(skill, PickPlace)] == [Shared] * 2
-    _, alone = plan_for(goal[0])
-    assert [type(skill.destination) for skill in alone.skills if isinstance(skill, PickPlace)] == [
-        OpenContainer
-    ]
+
+def test_a_mover_is_chosen_by_object_and_receptacle(monkeypatch: pytest.MonkeyPatch):
+    def mover(name: str) -> Any:
+        return lambda scene, hand, target, destination, receptacle: Device(scene, name, receptacle)
+
+    goal = [["in", "milk_1", "basket_1_contain_region"], ["in", "ketchup_1", "basket_1_contain_region"]]
+    monkeypatch.setitem(planner.MOVERS, ("milk", "basket"), mover("pour"))
+    monkeypatch.setitem(planner.MOVERS, ("ketchup", "cabinet"), mover("roll"))
+    _, plan = plan_for(goal)
+    assert names(plan) == ["pour basket_1", "place ketchup_1"]

@@ -33,8 +33,7 @@ class InDrawer:
         """In the middle of what the cabinet, with its other drawers and handles, leaves open."""
         outward = self.drawer.outward
         centre, half = self.scene.region_box(self.region)
-        own, others = self.scene.box_corners(self.drawer.own), self.scene.box_corners(self.drawer.others)
-        top = float(own[:, 2].max())
+        others, top = self.scene.box_corners(self.drawer.others), self.drawer.top
         above = others[others[:, 2] > top]
         middle = 0.5 * (centre @ outward + half @ np.abs(outward) + (above @ outward).max())
         position = centre + (middle - centre @ outward) * outward

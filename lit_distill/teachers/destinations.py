@@ -21,8 +21,14 @@ BURNER_ABOVE_SITE_M = 0.0255
 """From the region's site, in the middle of the stove's base, up to its surface."""
 ABOVE_SUPPORT_M = 0.012
 ON_SUPPORT_M = 0.01
-SHARE_OF_RECEPTACLE = 0.5
-"""How far apart two objects are put in one receptacle, as a share of its longer side."""
+CORNERS = ((1.0, 1.0), (-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0))
+"""Where several objects go in one region, in this order."""
+SHARE_OF_REGION = 0.8
+"""How far towards the corner of a region without walls an object's origin is put."""
+SHARED_OBJECT_M = 0.012
+"""How far from the middle of an object, in x and in y, each of several others is put: LIBERO allows 3 cm."""
+BESIDE_OTHERS_M = 0.012
+"""How precisely (m) it comes down there."""
 
 
 @dataclass(frozen=True)
@@ -166,21 +172,22 @@ class OnObject:
 
 
 class Shared:
-    """One of several places in the same receptacle, beside each other along its longer side.
+    """One of several places in the same region or on the same object, towards one of its corners.
 
     Args:
         scene: view of the simulator's present state.
         destination: the place that an object would get alone.
-        receptacle: LIBERO's name of the object or fixture.
+        target: LIBERO's name of the object to be put there.
+        place: the goal's second argument: a region, or an object.
         index: which of the places, from 0.
-        count: how many places.
+        walls: whether the region ends at walls, so that the whole object must keep within.
     """
 
     def __init__(
-        self, scene: Scene, destination: Destination, receptacle: str, index: int, count: int
+        self, scene: Scene, destination: Destination, target: str, place: str, index: int, walls: bool
     ) -> None:
-        self.scene, self.destination, self.receptacle = scene, destination, receptacle
-        self.share = SHARE_OF_RECEPTACLE * (index - (count - 1) / 2) / (count - 1)
+        self.scene, self.destination, self.target, self.place = scene, destination, target, place
+        self.corner, self.walls = np.array(CORNERS[index % len(CORNERS)]), walls
 
     def reached(self) -> bool:
         """See `Destination`."""
@@ -188,9 +195,17 @@ class Shared:
 
     def placement(self) -> Placement:
         """The destination's own placement, moved aside; see `Destination`."""
-        placement, extent = self.destination.placement(), self.scene.extent(self.receptacle)
-        size = (extent.high - extent.low)[:2]
-        longer = int(np.argmax(size))
+        placement = self.destination.placement()
         position = placement.position.copy()
-        position[longer] += self.share * size[longer]
-        return replace(placement, position=position)
+        position[:2] += self.corner * self._room()
+        return replace(placement, position=position, tolerance=min(placement.tolerance, BESIDE_OTHERS_M))
+
+    def _room(self) -> np.ndarray:
+        """How far [2] the object may be from the middle."""
+        if self.scene.parent(self.place) is None:
+            return np.full(2, SHARED_OBJECT_M)
+        half = self.scene.region_box(self.place)[1][:2]
+        if not self.walls:
+            return SHARE_OF_REGION * half
+        target = self.scene.extent(self.target)
+        return np.maximum(half - 0.5 * (target.high - target.low)[:2], 0.0)

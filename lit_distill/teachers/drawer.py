@@ -8,6 +8,8 @@ from outside it pushes the drawer shut. A drawer has no friction, so that little
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
 from lit_distill.sim.scene import COLLISION_GROUP, Extent, Scene
@@ -18,29 +20,31 @@ from lit_distill.teachers.pick_place import PickPlace
 
 LEAN_RAD = np.radians(55.0)
 """From straight down; the hand passes below the handle of the drawer above."""
-MAX_TILT_RAD = 1.4
-TIP_M = 0.0092
-"""From the grip site to the fingertips, along the hand (robosuite's finger mesh)."""
-TIP_HALF_DEPTH_M = 0.0088
-"""Half the fingertips' size across the direction in which they close."""
-WEDGE_DEPTH_M = 0.005
-"""How far the wedge goes below the bar's top: with this lean it then fills the slot."""
+MAX_TILT_RAD = 1.2
+TIP_M, TIP_HALF_DEPTH_M = 0.0092, 0.0088
+"""From the grip site to the fingertips along the hand, and half their size across it (robosuite's mesh)."""
+WEDGE_BEHIND_BAR_M, WEDGE_DEPTH_M = 0.0055, 0.003
+"""Where the wedge goes: behind the bar's inner side and below its top. With this lean it fits there."""
 
 LIBERO_OPEN_M = 0.14
 """LIBERO's cabinets are open from here on; they reach to 0.16 m."""
 ROOMY_M = 0.12
 """A bowl goes into a drawer that stands open so far."""
-TO_SPARE_M = 0.012
+TO_SPARE_M, END_STOP_M = 0.012, 0.002
 
 # The way to the handle.
 TURN_LEVER_M = 0.12
 """A turn by a radian that is still missing counts as much as this distance."""
-CONE, AWAY_M = 1.5, 0.12
-"""The hand comes along a line, this much further away from the handle than beside the line, up to a limit."""
-ALIGNED_M, ALIGNED_RAD = 0.006, 0.25
-SLOT_PLAY_M, ACROSS_M = 0.002, 0.03
-PULL_M, PRESS_M = 0.04, 0.01
-IN_FRONT_M, BESIDE_M = 0.03, 0.01
+ALIGNED_RAD, ACROSS_M = 0.25, 0.025
+AWAY_M = 0.1
+"""The hand stays up to so far away until it is turned and in front of the handle."""
+OVER_SLOT_M, STEEP, OVER_BAR_M, SLOPE = 0.003, 3.0, 0.012, 0.6
+"""The wedge passes over the bar and goes down only over the slot: else it would push the drawer shut."""
+BELOW_NEXT_M = 0.03
+BEHIND_M = 0.01
+HOOKED_M, IN_FRONT_M, LEVEL_M = 0.007, 0.03, 0.01
+EFFORT_M, PRESS_M = 0.04, 0.01
+
 # What is in the hand.
 EMPTY_M = 0.003
 """Fingers that close on nothing come nearer than this."""
@@ -85,6 +89,7 @@ class Drawer:
         self.bar_outer = float(out.max())
         self.bar_inner = float(out[int(np.argmax(out.max(axis=1)))].min())
         self._bar_x = float(bar[:, 0].mean())
+        self._top = float(boxes[..., 2].max())
         self._bar_low, self._bar_top = float(bar[:, 2].min()), float(bar[:, 2].max())
 
     def _geoms(self, bodies: set[int]) -> np.ndarray:
@@ -119,9 +124,14 @@ class Drawer:
         return self.scene.data.xpos[self.body] + self._rotation @ local
 
     @property
+    def top(self) -> float:
+        """Height (m) of its walls."""
+        return float(self.scene.data.xpos[self.body][2]) + self._top
+
+    @property
     def slot(self) -> np.ndarray:
-        """Middle [3] of the slot behind the bar, at the height of the bar's top."""
-        return self.point(0.5 * (self.face + self.bar_inner), self._bar_top)
+        """Where the wedge goes [3], in the slot behind the bar."""
+        return self.point(self.bar_inner - WEDGE_BEHIND_BAR_M, self._bar_top - WEDGE_DEPTH_M)
 
     @property
     def front(self) -> np.ndarray:
@@ -129,7 +139,7 @@ class Drawer:
         return self.point(self.bar_outer, 0.5 * (self._bar_low + self._bar_top))
 
 
-class _AtHandle:
+class _AtHandle(ABC):
     """What opening and closing have in common: the way of a leaning, closed hand to the handle.
 
     Args:
@@ -154,19 +164,39 @@ class _AtHandle:
         turn = self._turn()
         if self._in_place(turn):
             return action(self._effort(), turn, CLOSE)
-        start, goal, line = self._point(), self._goal(), self._line()
-        error = goal - start
-        aside = error - (error @ line) * line
-        misaligned = float(np.linalg.norm(aside)) + TURN_LEVER_M * float(np.linalg.norm(turn))
-        away = min(max(0.0, CONE * (misaligned - ALIGNED_M)), AWAY_M)
-        offset = error + away * line
-        return action(self._pass_over(offset), turn, CLOSE)
+        error = self._goal() - self._point()
+        offset = error + self._detour(error, self._misalignment(error, turn))
+        return action(offset + self._over_front(error), turn, CLOSE)
 
     def remaining(self) -> float:
         """See `Skill`."""
         way = float(np.abs(self._goal() - self._point()).max())
         way += TURN_LEVER_M * float(np.linalg.norm(self._turn()))
         return (way + self._missing()) / SPEED_M + HOOK_STEPS
+
+    @abstractmethod
+    def _point(self) -> np.ndarray:
+        """Present position [3] of what has to get to the handle."""
+
+    @abstractmethod
+    def _goal(self) -> np.ndarray:
+        """Where it has to be [3]."""
+
+    @abstractmethod
+    def _missing(self) -> float:
+        """How far (m) the drawer still has to move."""
+
+    @abstractmethod
+    def _detour(self, error: np.ndarray, misalignment: float) -> np.ndarray:
+        """Offset [3] added to the straight way to the handle."""
+
+    @abstractmethod
+    def _in_place(self, turn: np.ndarray) -> bool:
+        """Whether the drawer can be moved from here."""
+
+    @abstractmethod
+    def _effort(self) -> np.ndarray:
+        """Offset [3] that moves the drawer."""
 
     def _sweep(self) -> Extent:
         """Box that the drawer, fully open, and the hand at its handle need."""
@@ -199,6 +229,19 @@ class _AtHandle:
             along = -along
         return rotation_vector(np.stack([along, np.cross(approach, along), approach], axis=1) @ rotation.T)
 
+    def _misalignment(self, error: np.ndarray, turn: np.ndarray) -> float:
+        """How far (m) the hand is from being turned and in front of the handle."""
+        out = self.drawer.outward
+        across = abs(float(error[0] * out[1] - error[1] * out[0]))
+        turned = max(0.0, float(np.linalg.norm(turn)) - ALIGNED_RAD)
+        return max(0.0, across - ACROSS_M) + TURN_LEVER_M * turned
+
+    def _over_front(self, error: np.ndarray) -> np.ndarray:
+        """Offset [3] that leads fingertips inside the drawer, or behind it, over its front."""
+        inside = float(error @ self.drawer.outward) - BEHIND_M
+        over = self.drawer.top + OVER_BAR_M - self._goal()[2]
+        return np.array([0.0, 0.0, float(np.clip(STEEP * inside, 0.0, over))])
+
     def _hands_free(self) -> np.ndarray | None:
         """Action that frees the fingers of what they hold or surround, None if that is nothing."""
         scene, position = self.scene, self.scene.eef_position
@@ -210,10 +253,6 @@ class _AtHandle:
             if among and scene.opening > EMPTY_M:
                 return self.hand.servo(np.array([0.0, 0.0, RISE_M]), 0.0, OPEN)
         return None
-
-    def _pass_over(self, offset: np.ndarray) -> np.ndarray:
-        """The offset [3], led over what stands between."""
-        return offset
 
 
 class OpenDrawer(_AtHandle):
@@ -230,40 +269,39 @@ class OpenDrawer(_AtHandle):
     def done(self) -> bool:
         """Whether it stands open far enough, with some to spare while it is being pulled."""
         spare = TO_SPARE_M if self._in_place(self._turn()) else 0.0
-        return self.drawer.opening > min(self.enough + spare, self.drawer.fully_open - 0.002)
+        return self.drawer.opening > min(self.enough + spare, self.drawer.fully_open - END_STOP_M)
 
-    def _wedge(self) -> np.ndarray:
-        """Present position [3] of the fingertips' lowest edge."""
+    def _point(self) -> np.ndarray:
+        """Present position [3] of the wedge: the fingertips' lowest edge."""
         rotation = self.scene.eef_rotation
         under = rotation[:, 1] * np.sign(-rotation[2, 1])
         return self.scene.eef_position + TIP_M * rotation[:, 2] + TIP_HALF_DEPTH_M * under
 
-    _point = _wedge
-
     def _goal(self) -> np.ndarray:
-        return self.drawer.slot - np.array([0.0, 0.0, WEDGE_DEPTH_M])
-
-    def _line(self) -> np.ndarray:
-        return -self._approach()
+        return self.drawer.slot
 
     def _missing(self) -> float:
         return max(0.0, self.enough - self.drawer.opening)
 
+    def _detour(self, error: np.ndarray, misalignment: float) -> np.ndarray:
+        out = self.drawer.outward
+        beside = max(0.0, abs(float(error @ out)) - OVER_SLOT_M)
+        up = min(STEEP * beside, OVER_BAR_M) + min(SLOPE * beside + misalignment, AWAY_M)
+        above = max(0.0, -float(error[2]) - BELOW_NEXT_M)  # as high as the handle of the drawer above
+        return np.array([0.0, 0.0, up]) + min(misalignment + above, AWAY_M) * out
+
     def _in_place(self, turn: np.ndarray) -> bool:
         """Whether the wedge is in the slot."""
-        drawer, out = self.drawer, self.drawer.outward
-        offset = self._wedge() - drawer.slot
-        across = np.array([-out[1], out[0], 0.0])
+        offset = self._point() - self.drawer.slot
         return bool(
-            abs(offset @ out) < 0.5 * (drawer.bar_inner - drawer.face) + SLOT_PLAY_M
-            and abs(offset @ across) < ACROSS_M
-            and offset[2] < 0.0
-            and np.linalg.norm(turn) < ALIGNED_RAD
+            abs(offset @ self.drawer.outward) < HOOKED_M
+            and offset[2] < WEDGE_DEPTH_M
+            and self._misalignment(offset, turn) == 0.0
         )
 
     def _effort(self) -> np.ndarray:
         """Offset [3] that pulls."""
-        return PULL_M * self.drawer.outward - np.array([0.0, 0.0, PRESS_M])
+        return EFFORT_M * self.drawer.outward - np.array([0.0, 0.0, PRESS_M])
 
 
 class CloseDrawer(_AtHandle):
@@ -280,26 +318,23 @@ class CloseDrawer(_AtHandle):
     def _goal(self) -> np.ndarray:
         return self.drawer.front
 
-    def _line(self) -> np.ndarray:
-        return self.drawer.outward
-
     def _missing(self) -> float:
         return max(0.0, self.drawer.opening)
 
+    def _detour(self, error: np.ndarray, misalignment: float) -> np.ndarray:
+        aside = misalignment + max(0.0, abs(float(error[2])) - LEVEL_M)
+        return min(aside, AWAY_M) * self.drawer.outward
+
     def _in_place(self, turn: np.ndarray) -> bool:
         """Whether the fingertips are in front of the bar."""
-        out = self.drawer.outward
         offset = self._point() - self.drawer.front
-        aside = offset - (offset @ out) * out
         return bool(
-            -TIP_M < offset @ out < IN_FRONT_M
-            and abs(aside[2]) < BESIDE_M
-            and np.linalg.norm(aside[:2]) < ACROSS_M
-            and np.linalg.norm(turn) < ALIGNED_RAD
+            -TIP_M < offset @ self.drawer.outward < IN_FRONT_M
+            and abs(offset[2]) < LEVEL_M
+            and self._misalignment(offset, turn) == 0.0
         )
 
     def _effort(self) -> np.ndarray:
         """Offset [3] that pushes."""
-        offset = self.drawer.front - self._point()
-        offset -= (offset @ self.drawer.outward) * self.drawer.outward
-        return offset - PULL_M * self.drawer.outward
+        offset, out = self.drawer.front - self._point(), self.drawer.outward
+        return offset - (offset @ out + EFFORT_M) * out

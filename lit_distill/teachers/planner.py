@@ -64,8 +64,38 @@ DESTINATIONS: dict[tuple[str, str, str], Callable[[Scene, str, str, str], Destin
 """(predicate, category of the receptacle, its region, "" for the receptacle itself, ANY for all its regions)
 -> destination, made from scene, object, receptacle and the predicate's second argument."""
 
-UPRIGHT = {("black_book", "desk_caddy")}
-"""(category of a slab, category of the receptacle that it has to stand in)."""
+Mover = Callable[[Scene, Hand, str, Destination, str], Skill]
+"""Makes the skill that moves an object: from scene, hand, object, destination and receptacle."""
+
+
+def carry(scene: Scene, hand: Hand, target: str, destination: Destination, receptacle: str) -> Skill:
+    """Pick up and put down."""
+    return PickPlace(scene, hand, target, destination, receptacle)
+
+
+def mug_into_microwave(
+    scene: Scene, hand: Hand, target: str, destination: Destination, receptacle: str
+) -> Skill:
+    """By its handle, the hand outside; a mug that lies is set upright first."""
+    return StandUpFirst(
+        StandUp(scene, hand, target), PutInMicrowave(scene, hand, target, destination, receptacle)
+    )
+
+
+def stand_slab(scene: Scene, hand: Hand, target: str, destination: Destination, receptacle: str) -> Skill:
+    """Upright into a narrow compartment."""
+    return SlabPickPlace(scene, hand, target, destination)
+
+
+MOVERS: dict[tuple[str, str], Mover] = {
+    ("black_book", "desk_caddy"): stand_slab,
+    **{(mug, "microwave"): mug_into_microwave for mug in MUGS},
+}
+"""(category of an object, category of the receptacle) -> how it is moved; any other object that a hand
+can take hold of is carried."""
+
+NARROW = ("microwave", "desk_caddy")
+"""Categories of receptacles into which only objects with a mover of their own go."""
 
 ENCLOSED: dict[tuple[str, str], str] = {
     **{(cabinet, drawer): drawer for cabinet in CABINETS for drawer in DRAWERS},
@@ -156,23 +186,23 @@ class _Planner:
         make = DESTINATIONS.get((name, category, region)) or DESTINATIONS.get((name, category, ANY))
         if make is None:
             raise self._refusal(f"cannot put anything {'into' if name == 'in' else 'onto'} {place}")
-        if self.scene.category(target) not in GRASPS:
-            raise self._refusal(f"cannot take hold of {target} ({self.scene.category(target)})")
         destination = make(self.scene, target, receptacle, place)
         sharing = [other[1] for other in self.placements if other[2] == place]
         if len(sharing) > 1:
-            destination = Shared(self.scene, destination, receptacle, sharing.index(target), len(sharing))
-        if (self.scene.category(target), self.scene.category(receptacle)) in UPRIGHT:
-            return SlabPickPlace(self.scene, self.hand, target, destination)
-        onto = receptacle if receptacle in self.scene.objects else None
-        skill = PickPlace(self.scene, self.hand, target, destination, onto)
-        if self.scene.category(receptacle) == "microwave":
-            if self.scene.category(target) not in MUGS:
-                raise self._refusal(f"cannot put {target} into {place}")
-            skill = PutInMicrowave(self.scene, self.hand, target, destination, receptacle)
-        if self.scene.category(target) in MUGS:
-            return StandUpFirst(StandUp(self.scene, self.hand, target), skill)
-        return skill
+            index = sharing.index(target)
+            destination = Shared(self.scene, destination, target, place, index, walls=name == "in")
+        return self._mover(target, place)(self.scene, self.hand, target, destination, receptacle)
+
+    def _mover(self, target: str, place: str) -> Mover:
+        category, receptacle = self.scene.category(target), self._category_and_region(place)[0]
+        mover = MOVERS.get((category, receptacle))
+        if mover is None and category in GRASPS and receptacle not in NARROW:
+            mover = carry
+        if mover is None and category in GRASPS:
+            raise self._refusal(f"cannot put {target} ({category}) into {place}")
+        if mover is None:
+            raise self._refusal(f"cannot take hold of {target} ({category})")
+        return mover
 
     # -- opening, closing, switching ---------------------------------------------------------------
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from lit_distill.sim.scene import Extent, Scene
+from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Destination, Placement
 from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.hand import CLOSE, FIRM_COMMAND, OPEN, SPEED_M, TURN_SPEED_RAD, Hand
 from lit_distill.teachers.microwave import ALIGNED_M, FLOOR_M, REST_M, Microwave
 from lit_distill.teachers.mug_grasps import handle_direction, handle_grasp
 from lit_distill.teachers.pick_place import RELEASE_STEPS, PickPlace
+from lit_distill.teachers.pushing import Push
 
 LEAST_INWARDS_M = -0.085
 """A mug whose origin is so deep stands with all of its base inside; the door pushes it further."""
@@ -45,7 +47,7 @@ class PutInMicrowave(PickPlace):
         """Whether the mug is inside, or will be once the door pushes it, and the hand has let go of it."""
         scene = self.scene
         inside = self.destination.reached() or self._stands_inside()
-        away = np.linalg.norm(self._grasp().position - scene.eef_position) > CLEAR_OF_HANDLE_M
+        away = np.linalg.norm(self._handle().position - scene.eef_position) > CLEAR_OF_HANDLE_M
         return bool(inside and not self.hand.holds(self.target) and (away or scene.closing_command <= OPEN))
 
     def _stands_inside(self) -> bool:
@@ -63,15 +65,20 @@ class PutInMicrowave(PickPlace):
 
     # -- pick --------------------------------------------------------------------------------------
 
-    def _grasp(self) -> Grasp:
+    def _grasp(
+        self, target: Extent, obstacles: dict[str, Obstacle], placement: Placement
+    ) -> tuple[Grasp, Push | None]:
+        return self._handle(), None
+
+    def _handle(self) -> Grasp:
         return handle_grasp(self.scene, self.target, self._turn())
 
-    def _obstacles(self, names: list[str]) -> list[Extent]:
-        return [*super()._obstacles(names), self.microwave.door_extent()]
+    def _in_the_way(self, obstacles: dict[str, Obstacle]) -> list[Extent]:
+        return [*super()._in_the_way(obstacles), self.microwave.door_extent()]
 
     # -- place -------------------------------------------------------------------------------------
 
-    def _place(self, target: Extent, placement: Placement) -> np.ndarray:
+    def _place(self, target: Extent, placement: Placement, obstacles: dict[str, Obstacle]) -> np.ndarray:
         if self.scene.closing_command < FIRM_COMMAND:
             return self.hand.wait(CLOSE)
         right, inwards, _ = self._origin()
