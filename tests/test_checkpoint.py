@@ -1,11 +1,18 @@
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 
 from lit_distill.errors import LitDistillError
-from lit_distill.networks.checkpoint import load_saved_student, load_student, save_student
+from lit_distill.networks.checkpoint import (
+    check_there,
+    checkpoint_sha256,
+    load_saved_student,
+    load_student,
+    save_student,
+)
 from lit_distill.networks.student import StudentNetwork
 
 ARGUMENTS = {"channels": [8, 8, 16], "image_size": 32, "hidden": 16, "pooling": "weighted_average"}
@@ -101,3 +108,21 @@ def test_a_checkpoint_without_a_fitting_student_is_refused_in_one_line(tmp_path,
         load_student(path)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(str(path))
+
+
+def test_a_missing_checkpoint_is_named_with_the_command_that_makes_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = "runs/bc_fast/custom_libero_object_milk/best.ckpt"
+    with pytest.raises(
+        LitDistillError, match=r"no such checkpoint; `python .* --config conf/bc.yaml` makes one"
+    ):
+        check_there(path)
+    Path("conf").mkdir()
+    Path("conf/bc_fast.yaml").touch()
+    line = f"^{path}: no such checkpoint; `python .* --config conf/bc_fast.yaml --data.task custom_\\w+_milk` makes it"
+    for missing in (path, Path(path)):
+        with pytest.raises(LitDistillError, match=line):
+            checkpoint_sha256(missing)
+    Path(path).parent.mkdir(parents=True)
+    Path(path).touch()
+    check_there(path)

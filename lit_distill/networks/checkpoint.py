@@ -23,6 +23,20 @@ PREFIX = "network."
 HOW_TO_MAKE = "`python -m lit_distill fit --config conf/bc.yaml` makes one"
 
 
+def check_there(path: str | Path) -> None:
+    """Raise LitDistillError with the command that makes it if there is no such checkpoint.
+
+    Our files in conf/ write to `runs/<name of the file>/<task>/`.
+    """
+    if Path(path).is_file():
+        return
+    remedy = HOW_TO_MAKE
+    match Path(path).parts:
+        case (*_, "runs", name, task, _) if Path(f"conf/{name}.yaml").is_file():
+            remedy = f"`python -m lit_distill fit --config conf/{name}.yaml --data.task {task}` makes it"
+    raise LitDistillError(f"{path}: no such checkpoint; {remedy}")
+
+
 @dataclass(frozen=True)
 class SavedStudent:
     """What a checkpoint holds about a student.
@@ -67,7 +81,12 @@ def save_student(
 
 
 def checkpoint_sha256(path: str | Path) -> str:
-    """Hash of a checkpoint's bytes: what a results file says of the student that it measured."""
+    """Hash of a checkpoint's bytes: what results and data say of the student that they are of.
+
+    Raises:
+        LitDistillError: There is no such file.
+    """
+    check_there(path)
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -101,8 +120,7 @@ def load_saved_student(path: str | Path, map_location: str | torch.device = "cpu
 
 def _read(path: Path, map_location: str | torch.device) -> dict[str, Any]:
     """The dictionary in a checkpoint file, unpickling tensors and primitives only."""
-    if not path.is_file():
-        raise LitDistillError(f"{path}: no such checkpoint; {HOW_TO_MAKE}")
+    check_there(path)
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
