@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lit_distill.errors import LitDistillError
-from lit_distill.manifest import MANIFEST_NAME, EpisodeEntry, Manifest, ShardEntry, collect_command
+from lit_distill.manifest import MANIFEST_NAME, Manifest, ShardEntry, collect_command
+
+RELABELLED = "dagger-"
+"""How the sources begin whose labels are the teacher's whoever acted, so that failures are data, too."""
 
 
 def is_held_out(task: str, source: str, episode: int, held_out: float) -> bool:
@@ -93,7 +96,7 @@ def split(
             raise LitDistillError(f"{folder / MANIFEST_NAME}: no {source} episodes here{hint}")
         shards += entry.shards
         for episode in entry.episodes():
-            if _is_wanted(episode, successes_only):
+            if episode.outcome == "success" or not successes_only or source.startswith(RELABELLED):
                 side = validation if is_held_out(task, source, episode.episode, held_out) else training
                 side.add(episode.key)
     if not training or not validation:
@@ -104,7 +107,3 @@ def split(
             f"{_episodes_needed(task, sources[0], held_out, stored)} {sources[0]} episodes"
         )
     return _select(folder, shards, training), _select(folder, shards, validation)
-
-
-def _is_wanted(episode: EpisodeEntry, successes_only: bool) -> bool:
-    return episode.outcome == "success" or not successes_only
