@@ -119,7 +119,7 @@ def test_a_missing_checkpoint_is_named_with_the_command_that_makes_it(tmp_path, 
         check_there(path)
     Path("conf").mkdir()
     Path("conf/bc_fast.yaml").touch()
-    line = f"^{path}: no such checkpoint; `python .* --config conf/bc_fast.yaml --data.task custom_\\w+_milk` makes it"
+    line = f"^{path}: no such checkpoint; `python .* conf/bc_fast.yaml --data.task custom_\\w+_milk` makes it"
     for missing in (path, Path(path)):
         with pytest.raises(LitDistillError, match=line):
             checkpoint_sha256(missing)
