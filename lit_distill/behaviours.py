@@ -241,10 +241,10 @@ class StudentActor:
         return StudentBehaviour(self.policy(task))
 
     def identity(self) -> dict[str, Any]:
-        """What the episodes depend on: the bytes of the checkpoint, wherever it lies."""
-        from lit_distill.networks.checkpoint import checkpoint_sha256
+        """What the episodes depend on: the student itself, in whatever file."""
+        from lit_distill.networks.checkpoint import student_sha256
 
-        return {"student_sha256": checkpoint_sha256(self.checkpoint)}
+        return {"student_sha256": student_sha256(self.checkpoint)}
 
     def policy(self, task: Task) -> StudentPolicy:
         """Load the student alone."""

@@ -12,7 +12,7 @@ import sys
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import Trainer
@@ -37,6 +37,15 @@ HELP_OF = (
     "--trainer.callbacks.help callbacks.libero_evaluation.LiberoEvaluation",
 )
 """Options that list the options of a class; a test tries each."""
+
+
+@runtime_checkable
+class NeedsIngredients(Protocol):
+    """A model or a callback that a fit can only begin with if another stage was done."""
+
+    def check_ingredients(self) -> None:
+        """Raise LitDistillError naming what is missing and the command that makes it."""
+        ...
 
 
 class LightningParser(OneLineErrorMixin, LightningArgumentParser):
@@ -101,6 +110,10 @@ class DistillCLI(LightningCLI):
             check_epochs(self.trainer)
             if options["ckpt_path"] is None:
                 announce_overwriting(self.trainer)
+        if options["ckpt_path"] is None:
+            for part in (self.model, *self.trainer.callbacks):  # type: ignore[attr-defined]
+                if isinstance(part, NeedsIngredients):
+                    part.check_ingredients()
 
 
 def check_checkpoint(path: Path, task: str | None) -> None:

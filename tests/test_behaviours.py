@@ -13,7 +13,7 @@ from tiny_training import tiny_network
 
 from lit_distill.behaviours import Decision, MixtureActor, MixtureBehaviour, StudentActor, TeacherSpec
 from lit_distill.errors import LitDistillError
-from lit_distill.networks.checkpoint import checkpoint_sha256, save_student
+from lit_distill.networks.checkpoint import save_student, student_sha256
 from lit_distill.rollout import Episode, rollout
 from lit_distill.schema import ChunkTransition, Observation
 from lit_distill.sim.fake import FakeSimulator, FakeTeacher
@@ -161,13 +161,12 @@ def test_the_recipe_is_picklable_and_loads_the_student_of_its_checkpoint(tmp_pat
     assert decision.label is not None and decision.behaviour == "student"
 
 
-def test_the_identity_names_the_students_bytes_and_beta_not_its_place(tmp_path: Path) -> None:
+def test_the_identity_names_the_student_itself_and_beta_not_its_file(tmp_path: Path) -> None:
     for name in ("one.ckpt", "two.ckpt"):
-        save_student(tiny_network(), tmp_path / "student.ckpt")
-        (tmp_path / "student.ckpt").rename(tmp_path / name)
+        save_student(tiny_network(), tmp_path / name, training={"file": name})
     one, two = (MixtureActor(TEACHER, StudentActor(str(tmp_path / n)), 0.5) for n in ("one.ckpt", "two.ckpt"))
     assert one.identity() == two.identity()
-    assert one.identity()["student_sha256"] == checkpoint_sha256(tmp_path / "one.ckpt")
+    assert one.identity()["student_sha256"] == student_sha256(tmp_path / "one.ckpt")
     assert (one.identity()["beta"], one.identity()["teacher"]) == (0.5, "fake/1")
 
 

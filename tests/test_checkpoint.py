@@ -12,6 +12,7 @@ from lit_distill.networks.checkpoint import (
     load_saved_student,
     load_student,
     save_student,
+    student_sha256,
 )
 from lit_distill.networks.student import StudentNetwork
 
@@ -126,3 +127,22 @@ def test_a_missing_checkpoint_is_named_with_the_command_that_makes_it(tmp_path, 
     Path(path).parent.mkdir(parents=True)
     Path(path).touch()
     check_there(path)
+
+
+def test_a_students_hash_is_of_architecture_weights_and_statistics_and_nothing_else(tmp_path, network):
+    def saved(name, **options):
+        save_student(network, tmp_path / name, **options)
+        return student_sha256(tmp_path / name)
+
+    first = saved("a.ckpt")
+    assert saved("b.ckpt", task="other", training={"lr": 1.0}) == first
+    network.proprio_mean[3] += 1.0
+    assert (second := saved("a.ckpt")) != first
+    network.head[2].bias.data[5] += 1e-7
+    assert saved("a.ckpt") not in (first, second)
+    network = StudentNetwork(**(ARGUMENTS | {"num_tasks": 15, "strides": [4, 2, 2]}))
+    other = StudentNetwork(**(ARGUMENTS | {"strides": [2, 2, 4]}))
+    other.load_state_dict(network.state_dict(), strict=False)
+    save_student(network, tmp_path / "c.ckpt")
+    save_student(other, tmp_path / "d.ckpt")
+    assert student_sha256(tmp_path / "c.ckpt") != student_sha256(tmp_path / "d.ckpt")

@@ -8,6 +8,7 @@ class is taken from a file.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pickle
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def save_student(
 
 
 def checkpoint_sha256(path: str | Path) -> str:
-    """Hash of a checkpoint's bytes: what results and data say of the student that they are of.
+    """Hash of a checkpoint's bytes: what a results file says of the student that it measured.
 
     Raises:
         LitDistillError: There is no such file.
@@ -89,6 +90,19 @@ def checkpoint_sha256(path: str | Path) -> str:
     check_there(path)
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def student_sha256(path: str | Path) -> str:
+    """Hash of a student's architecture and weights: the same in whatever file it is saved.
+
+    Raises:
+        LitDistillError: As `load_saved_student`.
+    """
+    network = load_student(path)
+    digest = hashlib.sha256(json.dumps(network.arguments, sort_keys=True).encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_student(path: str | Path, map_location: str | torch.device = "cpu") -> StudentNetwork:
