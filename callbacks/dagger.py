@@ -21,6 +21,7 @@ from lit_distill.manifest import MANIFEST_NAME, Manifest
 from lit_distill.networks.checkpoint import check_there, load_saved_student
 from lit_distill.ranks import Ranks
 from lit_distill.samples import read_shard
+from lit_distill.sim.simulator import fingerprint
 
 SOURCE = "dagger-"
 SPLIT = "student"
@@ -90,6 +91,7 @@ class DAggerRounds(Callback):
             episodes=max(dev_episodes, 1),
             execute_steps=collect.execute_steps,
             image_size=collect.image_size,
+            meshes=collect.meshes,
             workers=collect.workers,
             seed=collect.seed,
         )
@@ -242,7 +244,15 @@ class DAggerRounds(Callback):
         data = _data(trainer)
         if (task := load_saved_student(self.init_from).task) not in (None, data.task):
             raise LitDistillError(f"init_from: {self.init_from} was trained on {task}, not on {data.task}")
-        later = [source for source in Manifest.load(data.folder).sources if source.startswith(SOURCE)]
+        manifest = Manifest.load(data.folder)
+        stored = manifest.sources[self._base[0]].identity.get("fingerprint", {})
+        for key, now in fingerprint(self.collect.image_size, self.collect.meshes).items():
+            if stored.get(key, now) != now:
+                raise LitDistillError(
+                    f"collect: the rollouts would have {key} {now!r}, but {self._base[0]} episodes in "
+                    f"{data.folder} have {stored[key]!r}; data of one simulator only"
+                )
+        later = [source for source in manifest.sources if source.startswith(SOURCE)]
         if set(later) - {f"{SOURCE}1"}:
             raise LitDistillError(
                 f"{data.folder / MANIFEST_NAME}: holds {max(later)} of an earlier fit; to go on with that: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +58,8 @@ class LiberoEvaluation(Callback):
         self.study = study
         self.results = results
         self.every_n_epochs = every_n_epochs
-        self.dev_protocol = Protocol(
-            split="dev",
-            episodes=dev_episodes,
-            execute_steps=protocol.execute_steps,
-            image_size=protocol.image_size,
-            workers=protocol.workers,
-            seed=protocol.seed,
-            videos=min(protocol.videos, dev_episodes),
-        )
+        videos = min(protocol.videos, dev_episodes)
+        self.dev_protocol = replace(protocol, split="dev", episodes=dev_episodes, videos=videos)
         self._ranks = Ranks()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._training: dict[str, Any] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from lightning import LightningDataModule
@@ -15,7 +15,7 @@ from lit_distill.errors import LitDistillError
 from lit_distill.manifest import Manifest
 from lit_distill.samples import decode_array, raw_samples
 from lit_distill.schema import OBSERVATION_SPECS
-from lit_distill.tasks import get_task
+from lit_distill.tasks import embedding_row, get_task
 
 if TYPE_CHECKING:
     from lit_distill.collection import CollectSettings
@@ -77,7 +77,7 @@ class ChunkDataModule(LightningDataModule):
             raise LitDistillError(f"sources: name at least one, each once, got {sources}")
         self.prepare_data_per_node = False  # the nodes of one run share the data folder
         self.task = get_task(task).name
-        self._task_index = get_task(task).index
+        self._task_index = embedding_row(get_task(task))
         self.root = Path(root)
         self._sources = list(sources)
         self._first_epoch = 0
@@ -159,15 +159,17 @@ class ChunkDataModule(LightningDataModule):
             }
         return self._statistics
 
-    def describe(self) -> dict[str, int]:
-        """Episodes and samples of both sides, and whether they are in RAM, for the log."""
+    def describe(self) -> dict[str, Any]:
+        """Episodes and samples of both sides, whether they are in RAM, what they show: for the log."""
         training, validation = self._ready()
+        identity = Manifest.load(self.folder).sources[self._sources[0]].identity
         return {
             "train_episodes": training.episodes,
             "train_samples": training.samples,
             "val_episodes": validation.episodes,
             "val_samples": validation.samples,
             "in_ram": int(self._resident is not None),
+            "meshes": identity.get("fingerprint", {}).get("meshes"),
         }
 
     def _ready(self) -> tuple[Selection, Selection]:

@@ -82,10 +82,12 @@ def split(
     """Training and held-out samples of a task's folder.
 
     Raises:
-        LitDistillError: no manifest, a source has no episodes, or one side is left without any.
+        LitDistillError: no manifest, a source has no episodes, sources of different simulators, or one side
+            is left without any.
     """
     manifest = Manifest.load(folder)
     task = manifest.task
+    _check_one_simulator(folder, manifest, sources)
     shards: list[ShardEntry] = []
     training: set[str] = set()
     validation: set[str] = set()
@@ -107,3 +109,17 @@ def split(
             f"{_episodes_needed(task, sources[0], held_out, stored)} {sources[0]} episodes"
         )
     return _select(folder, shards, training), _select(folder, shards, validation)
+
+
+def _check_one_simulator(folder: Path, manifest: Manifest, sources: list[str]) -> None:
+    """Refuse sources that were rendered or simulated differently."""
+    present = [source for source in sources if source in manifest.sources]
+    prints = [manifest.sources[source].identity.get("fingerprint", {}) for source in present]
+    for source, other in zip(present, prints, strict=True):
+        for key in sorted(other.keys() | prints[0].keys()):
+            first, now = prints[0].get(key), other.get(key)
+            if first != now:
+                raise LitDistillError(
+                    f"{folder}: {present[0]} has fingerprint.{key} = {first!r}, {source} has {now!r}; "
+                    "collect one of them again in another --root, or name only one in data.sources"
+                )

@@ -12,7 +12,7 @@ import numpy as np
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, Observation, TeacherChunk
 from lit_distill.sim.chunks import ChunkSimulator
-from lit_distill.tasks import Task
+from lit_distill.tasks import Task, embedding_row
 from lit_distill.teachers.base import Teacher
 
 if TYPE_CHECKING:  # torch is imported where a student acts, and nowhere else
@@ -60,17 +60,20 @@ class ActionNoise:
         position: standard deviation of the bias drawn once per chunk for the three position rows, action
             units (1 = 0.05 m); each step adds half as much again.
         rotation: the same for the three rotation rows (1 = 0.5 rad).
+        gripper: share of the perturbed chunks whose gripper is, throughout, opened or closed at random.
     """
 
     probability: float = 0.0
     position: float = 0.3
     rotation: float = 0.1
+    gripper: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.probability <= 1.0 or self.position < 0.0 or self.rotation < 0.0:
+        shares = (self.probability, self.gripper)
+        if not all(0.0 <= share <= 1.0 for share in shares) or self.position < 0.0 or self.rotation < 0.0:
             raise LitDistillError(
-                "noise: probability must lie in [0, 1], position and rotation must not be negative, "
-                f"got {self}"
+                "noise: probability and gripper must lie in [0, 1], position and rotation must not be "
+                f"negative, got {self}"
             )
 
     def perturb(self, actions: np.ndarray, random: np.random.Generator) -> np.ndarray | None:
@@ -82,10 +85,14 @@ class ActionNoise:
         scale = np.array([self.position] * 3 + [self.rotation] * 3)
         bias = random.normal(size=ACTION_DIM - 1) * scale
         steps = 0.5 * random.normal(size=(CHUNK_LENGTH, ACTION_DIM - 1)) * scale
+        forced = bool(self.gripper) and random.random() < self.gripper
+        command = random.choice([-1.0, 1.0]) if self.gripper else 0.0
         if not hit:
             return None
         perturbed = np.array(actions, dtype=np.float32)
         perturbed[:, :-1] += bias + steps
+        if forced:
+            perturbed[:, -1] = command
         return perturbed
 
 
@@ -253,9 +260,10 @@ class StudentActor:
         from lit_distill.networks.checkpoint import load_student
         from lit_distill.networks.policy import StudentPolicy
 
+        row = embedding_row(task)
         torch.set_num_threads(self.threads)
         network = load_student(Path(self.checkpoint), map_location=self.device)
-        return StudentPolicy(network, task.index, self.device)
+        return StudentPolicy(network, row, self.device)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ number of workers and processes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,11 +30,11 @@ from lit_distill.manifest import Manifest
 from lit_distill.ranks import Ranks, run_shared
 from lit_distill.schema import CHUNK_LENGTH, OUTCOMES
 from lit_distill.shard_writer import ShardWriter
-from lit_distill.sim.chunks import ChunkSimulator
+from lit_distill.sim.environment import ORIGINAL
 from lit_distill.sim.simulator import Simulator, fingerprint
-from lit_distill.sim.states import SPLITS
-from lit_distill.tasks import Task, get_task
-from lit_distill.workers import EpisodeError, EpisodeJob, check_run_settings
+from lit_distill.sim.states import OFFICIAL_SPLIT, SPLITS, load_initial_state
+from lit_distill.tasks import Task, embedding_row, get_task
+from lit_distill.workers import EpisodeError, EpisodeJob, MakeSimulator, check_run_settings
 
 TEACHER, STUDENT = "teacher", "student"
 """Sources, and the splits of the initial states that their rollouts start from."""
@@ -46,8 +45,8 @@ class CollectSettings:
     """How rollouts are collected.
 
     Attributes:
-        episodes: how many, from the first states of the `teacher` split (the paper: 50); with `student`, of
-            the `student` split (the paper: 100).
+        episodes: how many, from the first states of the `teacher` split, or of the `official` one for a task
+            of an official suite (the paper: 50); with `student`, of the `student` split (the paper: 100).
         teacher: which teacher: `class_path` and, if it takes any, `init_args`.
         student: checkpoint of a student that acts while the teacher labels every state; null: the teacher
             acts.
@@ -56,7 +55,10 @@ class CollectSettings:
             gives four times as many labelled observations per episode.
         label_every: with a student: the teacher labels, and a sample is stored, every so many control steps,
             also while a chunk is executed; a divisor of execute_steps, 0: only between chunks.
+        end_when_lost: end an episode as a timeout once the teacher has labelled a state with value 0: from
+            there the goal can no longer be reached. A teacher without values never ends one.
         image_size: edge of the stored camera images, pixels.
+        meshes: what they show: `original`, or `simplified`, which renders in a third of the time.
         seed: seed of everything random in the episodes.
         episodes_per_shard: whole episodes in one tar.
         workers: simulator processes, 0 for this process; the shards do not depend on it.
@@ -68,7 +70,9 @@ class CollectSettings:
     noise: ActionNoise = field(default_factory=ActionNoise)
     execute_steps: int = CHUNK_LENGTH
     label_every: int = 0
+    end_when_lost: bool = True
     image_size: int = 128
+    meshes: str = ORIGINAL
     seed: int = 0
     episodes_per_shard: int = 10
     workers: int = 2
@@ -79,7 +83,7 @@ class CollectSettings:
             raise LitDistillError(
                 f"episodes: the {split!r} split has {SPLITS[split]} initial states, got {self.episodes}"
             )
-        check_run_settings(self.execute_steps, self.image_size, self.workers, self.seed)
+        check_run_settings(self.execute_steps, self.image_size, self.meshes, self.workers, self.seed)
         if self.episodes_per_shard < 1:
             raise LitDistillError(f"episodes_per_shard: must be at least 1, got {self.episodes_per_shard}")
         if self.label_every < 0 or (self.label_every and self.execute_steps % self.label_every):
@@ -106,15 +110,21 @@ class CollectSettings:
         hold = self.execute_steps if self.label_every else 0
         return MixtureActor(self.teacher_spec(), StudentActor(student), beta, hold)
 
-    def rollouts(self) -> Rollouts:
-        """The teacher's on `teacher` states, or the student's on `student` states."""
+    def rollouts(self, task: Task) -> Rollouts:
+        """The teacher's on `teacher` (or `official`) states, or the student's on `student` states.
+
+        Raises:
+            LitDistillError: settings of one for the other, or a task that no student can be trained on.
+        """
         if self.student is not None:
+            embedding_row(task)
             return Rollouts(STUDENT, STUDENT, self.mixture(self.student, beta=0.0), self)
         if self.label_every:
             raise LitDistillError(
                 "label_every: is for a student's rollouts; the teacher labels every `execute_steps` steps"
             )
-        return Rollouts(TEACHER, TEACHER, TeacherActor(self.teacher_spec(), self.noise), self)
+        split = OFFICIAL_SPLIT if task.suite else TEACHER
+        return Rollouts(TEACHER, split, TeacherActor(self.teacher_spec(), self.noise), self)
 
 
 @dataclass(frozen=True)
@@ -126,7 +136,8 @@ class Rollouts:
         split: where the initial states come from.
         actor: who acts and labels.
         settings: everything else.
-        first_state: the state of episode 0; those of the others follow it, from 0 again after the last.
+        first_state: the state of episode 0; those of the others follow it, in the `student` split from 0
+            again after the last.
     """
 
     source: str
@@ -135,18 +146,25 @@ class Rollouts:
     settings: CollectSettings
     first_state: int = 0
 
-    def job(self, task: str, episode: int, simulator: Callable[[Task, int], ChunkSimulator]) -> EpisodeJob:
+    def state(self, episode: int) -> int:
+        """Index of an episode's initial state."""
+        index = self.first_state + episode
+        return index % SPLITS[STUDENT] if self.split == STUDENT else index
+
+    def job(self, task: str, episode: int, simulator: MakeSimulator) -> EpisodeJob:
         """One episode, a pure function of the rollouts and its index."""
         return EpisodeJob(
             task,
             self.split,
-            (self.first_state + episode) % SPLITS[self.split],
+            self.state(episode),
             source=self.source,
             episode=episode,
             seed=self.settings.seed + self.first_state + episode,
             actor=self.actor,
             image_size=self.settings.image_size,
+            meshes=self.settings.meshes,
             execute_steps=self.settings.label_every or self.settings.execute_steps,
+            end_when_lost=self.settings.end_when_lost,
             simulator=simulator,
         )
 
@@ -157,22 +175,19 @@ class Rollouts:
         return {
             **self.actor.identity(),
             "execute_steps": settings.execute_steps,
+            "end_when_lost": settings.end_when_lost,
             "seed": settings.seed,
             "split": self.split,
-            "fingerprint": fingerprint(settings.image_size),
+            "fingerprint": fingerprint(settings.image_size, settings.meshes),
             **{key: value for key, value in optional.items() if value},
         }
 
 
-def collect(
-    task: str,
-    root: str = "data",
-    settings: CollectSettings = CollectSettings(),
-) -> Path:
+def collect(task: str, root: str = "data", settings: CollectSettings = CollectSettings()) -> Path:
     """Let the teacher, or a student, act in LIBERO and make the missing shards of one task in `root/task/`.
 
     Args:
-        task: name in the task table.
+        task: which task, see `get_task`.
         root: folder of the data sets; the task's is a subfolder.
         settings: how to collect; with `settings.student` that student's rollouts, labelled by the teacher.
 
@@ -183,14 +198,12 @@ def collect(
         LitDistillError: unknown task, a folder with data that was collected otherwise, or episodes that
             no worker could finish (what is done is kept: run it again).
     """
-    return collect_rollouts(task, root, settings.rollouts())
+    return collect_rollouts(task, root, settings.rollouts(get_task(task)))
 
 
-def collect_from(
-    simulator: Callable[[Task, int], ChunkSimulator], task: str, root: str, settings: CollectSettings
-) -> Path:
+def collect_from(simulator: MakeSimulator, task: str, root: str, settings: CollectSettings) -> Path:
     """`collect` from any simulator class (picklable)."""
-    return collect_rollouts(task, root, settings.rollouts(), simulator=simulator)
+    return collect_rollouts(task, root, settings.rollouts(get_task(task)), simulator=simulator)
 
 
 @torch_threads_kept()
@@ -199,22 +212,23 @@ def collect_rollouts(
     root: str,
     rollouts: Rollouts,
     *,
-    simulator: Callable[[Task, int], ChunkSimulator] | None = None,
+    simulator: MakeSimulator | None = None,
     ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
 ) -> Path:
     """Make the missing shards of one source in `root/task/`; returns and raises as `collect`.
 
     Args:
-        task: name in the task table.
+        task: which task, see `get_task`.
         root: folder of the data sets.
         rollouts: which episodes.
         simulator: class of the simulator (picklable); None: LIBERO.
         ranks: processes that share the work; the first one writes.
     """
-    get_task(task)
-    folder = Path(root) / task
+    known = get_task(task)
+    load_initial_state(known, rollouts.split, rollouts.state(rollouts.settings.episodes - 1))
+    folder = Path(root) / known.name
     opened: list[ShardWriter] = []  # held by the first process alone, with its lock
-    missing = ranks.first(lambda: _open(folder, task, rollouts, opened))
+    missing = ranks.first(lambda: _open(folder, known.name, rollouts, opened))
     if not missing:
         return folder
     jobs = [rollouts.job(task, episode, simulator or Simulator) for episode in missing]
@@ -223,7 +237,7 @@ def collect_rollouts(
     with tqdm(
         total=rollouts.settings.episodes,
         initial=rollouts.settings.episodes - len(missing),
-        desc=f"{task}: {rollouts.source} rollouts",
+        desc=f"{known.name}: {rollouts.source} rollouts",
         unit="episode",
         dynamic_ncols=True,
         disable=not ranks.is_first,

@@ -25,10 +25,13 @@ from lit_distill.latency import measure_latency, synchronizer
 from lit_distill.ranks import Ranks, run_shared
 from lit_distill.rollout import Episode
 from lit_distill.schema import CHUNK_LENGTH, OUTCOMES
-from lit_distill.sim.states import SPLITS
+from lit_distill.sim.environment import ORIGINAL
+from lit_distill.sim.states import OFFICIAL, SPLITS, load_initial_state
 from lit_distill.tasks import get_task
 from lit_distill.workers import EpisodeError, EpisodeJob, check_run_settings
 
+VALUE_DIGITS = 4
+"""Decimals of a potential in a results file."""
 FRAME_STEPS = 4
 """Control steps between two frames of a video: 5 frames per second of robot time."""
 
@@ -38,10 +41,12 @@ class Protocol:
     """How an evaluation is done.
 
     Attributes:
-        split: initial states; `dev` for whatever is tuned or looked at, `eval` for reporting.
+        split: initial states; `dev` for whatever is tuned or looked at, `eval` for reporting; `official`
+            for the tasks of official suites.
         episodes: the first so many states of the split.
         execute_steps: actions executed of each 16-action chunk before looking again (the paper: 16).
         image_size: edge of the camera images, pixels.
+        meshes: what they show, `original` or `simplified`; need not be what the student learnt from.
         workers: simulator processes, 0 for this process; the result does not depend on it.
         seed: seed of everything random in the episodes.
         videos: record the first so many episodes.
@@ -51,18 +56,20 @@ class Protocol:
     episodes: int = 20
     execute_steps: int = CHUNK_LENGTH
     image_size: int = 128
+    meshes: str = ORIGINAL
     workers: int = 2
     seed: int = 0
     videos: int = 0
 
     def __post_init__(self) -> None:
-        if self.split not in SPLITS:
-            raise LitDistillError(f"split: unknown split {self.split!r}; known: {', '.join(SPLITS)}")
-        if not 1 <= self.episodes <= SPLITS[self.split]:
+        splits = SPLITS | OFFICIAL
+        if self.split not in splits:
+            raise LitDistillError(f"split: unknown split {self.split!r}; known: {', '.join(splits)}")
+        if not 1 <= self.episodes <= splits[self.split]:
             raise LitDistillError(
-                f"episodes: split {self.split!r} has {SPLITS[self.split]} states, got {self.episodes}"
+                f"episodes: split {self.split!r} has {splits[self.split]} states, got {self.episodes}"
             )
-        check_run_settings(self.execute_steps, self.image_size, self.workers, self.seed)
+        check_run_settings(self.execute_steps, self.image_size, self.meshes, self.workers, self.seed)
         if self.videos < 0:
             raise LitDistillError(f"videos: must not be negative, got {self.videos}")
 
@@ -72,7 +79,8 @@ class Evaluation:
     """What an evaluation gave.
 
     Attributes:
-        episodes: per episode `state` (`split/index`), `outcome`, `steps`, `clipped`, in the states' order.
+        episodes: per episode `state` (`split/index`), `outcome`, `steps`, `clipped`, in the states' order;
+            and `values`, the teacher's potential at each chunk, if it acted and gave them.
         latency_ms: `p50`, `p95`, `p99` per chunk.
         hardware: the machine, and mean and maximum of what it was busy with.
         videos: state name -> recorded frames, uint8 [H, 2 W, 3].
@@ -140,14 +148,18 @@ def evaluate(
     """Run the protocol.
 
     Args:
-        task: name in the task table.
+        task: which task, see `get_task`.
         actor: recipe of who acts.
         protocol: states, horizon, workers.
         label: what the progress bar calls it.
         ranks: processes that share the episodes; all of them get the result.
         job_options: further fields of the `EpisodeJob`s (the simulator's class, in tests).
+
+    Raises:
+        Refusal: the teacher that acts cannot act in this task.
+        LitDistillError: no such task or states.
     """
-    get_task(task)
+    load_initial_state(get_task(task), protocol.split, protocol.episodes - 1)  # refused before any rollout
     jobs = [
         EpisodeJob(
             task,
@@ -158,6 +170,7 @@ def evaluate(
             seed=protocol.seed + index,
             actor=actor,
             image_size=protocol.image_size,
+            meshes=protocol.meshes,
             execute_steps=protocol.execute_steps,
             record_every=FRAME_STEPS if index < protocol.videos else 0,
             **job_options,
@@ -204,7 +217,10 @@ def _describe_episode(job: EpisodeJob, result: Episode | EpisodeError) -> dict[s
     state = f"{job.split}/{job.index}"
     if isinstance(result, EpisodeError):
         return {"state": state, "outcome": "error", "steps": 0, "clipped": 0, "reason": result.reason}
-    return {"state": state, "outcome": result.outcome, "steps": result.steps, "clipped": result.clipped}
+    described = {"state": state, "outcome": result.outcome, "steps": result.steps, "clipped": result.clipped}
+    values = [transition.value for transition in result.transitions]
+    known = [round(value, VALUE_DIGITS) for value in values if value is not None]
+    return described | ({"values": known} if known else {})
 
 
 def _latency(task: str, actor: Actor, episodes: Sequence[Episode]) -> dict[str, float]:

@@ -12,6 +12,8 @@ from lit_distill import __version__
 from lit_distill.atomic import atomic_file
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Evaluation, Protocol
+from lit_distill.hardware import describe_hardware
+from lit_distill.schema import OUTCOMES
 from lit_distill.sim.simulator import fingerprint
 
 
@@ -52,8 +54,62 @@ def write_result(
         noise: action noise during the evaluation, None for none.
         train_seed: seed of the training, None where nothing was trained.
     """
+    measured = {
+        **evaluation.counts,
+        "complete": evaluation.counts["error"] == 0,
+        "success_rate": evaluation.success_rate,
+        "ci95": list(evaluation.interval),
+        "steps_mean": evaluation.steps_mean,
+        "latency_ms": evaluation.latency_ms,
+        "hardware": evaluation.hardware,
+        "episodes": evaluation.episodes,
+    }
+    return _write(name, protocol, measured, config=config, noise=noise, train_seed=train_seed)
+
+
+def write_refusal(
+    name: ResultName,
+    protocol: Protocol,
+    reason: str,
+    *,
+    config: dict[str, Any],
+    noise: dict[str, Any] | None = None,
+) -> Path:
+    """Write that a teacher cannot act in a task: a result without episodes, rate and interval.
+
+    Args:
+        name: study, task, method.
+        protocol: how it would have been evaluated.
+        reason: what is missing, in a few words.
+        config: what the refusal depends on.
+        noise: action noise that was asked for, None for none.
+
+    Returns:
+        The file's path.
+    """
+    measured: dict[str, Any] = {
+        "refused": reason,
+        **dict.fromkeys((*OUTCOMES, "error"), 0),
+        "complete": True,
+        **dict.fromkeys(("success_rate", "ci95", "steps_mean")),
+        "latency_ms": {},
+        "hardware": describe_hardware(),
+        "episodes": [],
+    }
+    return _write(name, protocol, measured, config=config, noise=noise, train_seed=None)
+
+
+def _write(
+    name: ResultName,
+    protocol: Protocol,
+    measured: dict[str, Any],
+    *,
+    config: dict[str, Any],
+    noise: dict[str, Any] | None,
+    train_seed: int | None,
+) -> Path:
     path = name.path(protocol)
-    counts = evaluation.counts
+    episodes = measured.pop("episodes")
     result = {
         "study": name.study,
         "task": name.task,
@@ -62,19 +118,13 @@ def write_result(
         "n": protocol.episodes,
         "train_seed": train_seed,
         "noise": noise,
-        "render": {"image_size": protocol.image_size, "meshes": "original"},
+        "render": {"image_size": protocol.image_size, "meshes": protocol.meshes},
         "carried": False,
-        **counts,
-        "complete": counts["error"] == 0,
-        "success_rate": evaluation.success_rate,
-        "ci95": list(evaluation.interval),
-        "steps_mean": evaluation.steps_mean,
-        "latency_ms": evaluation.latency_ms,
-        "hardware": evaluation.hardware,
-        "fingerprint": fingerprint(protocol.image_size),
+        **measured,
+        "fingerprint": fingerprint(protocol.image_size, protocol.meshes),
         "commit": commit(),
         "config": config | {"protocol": asdict(replace(protocol, workers=0))},
-        "episodes": evaluation.episodes,
+        "episodes": episodes,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():

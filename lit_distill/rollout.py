@@ -64,6 +64,7 @@ def rollout(
     seed: int,
     execute_steps: int = CHUNK_LENGTH,
     record_every: int = 0,
+    end_when_lost: bool = False,
 ) -> Episode:
     """Run one episode to its end.
 
@@ -76,6 +77,9 @@ def rollout(
         seed: seeds everything random in the episode.
         execute_steps: how many of a chunk's 16 actions are executed before looking again.
         record_every: record a frame every so many control steps, 0 for none.
+        end_when_lost: end the episode after a chunk whose observation the teacher labelled with value 0: the
+            goal can no longer be reached, so it ends as the timeout that it would become. For collecting;
+            an evaluation never ends early.
     """
     check_execute_steps(execute_steps)
     random = np.random.default_rng(seed)
@@ -97,6 +101,8 @@ def rollout(
         result = simulator.step_chunk(commanded[:execute_steps], recorder.on_step)
         steps += result.executed
         outcome = result.outcome
+        if outcome is None and end_when_lost and decision.label and decision.label.value == 0.0:
+            outcome = "timeout"
         if outcome == "failure":
             logger.warning(
                 "%s %s: chunk %d commands an action that is not finite; the episode ends as a failure",

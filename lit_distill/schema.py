@@ -43,7 +43,8 @@ PROPRIO_DIM = 7
 IMAGE_CONVENTION = "uint8 RGB HWC, upright (not mirrored)"
 
 Outcome = Literal["success", "failure", "timeout"]
-"""How an episode ended: goal met; ended by a non-finite action; horizon reached."""
+"""How an episode ended: goal met; ended by a non-finite action; horizon reached, or ended early in a
+collection because the teacher says that the goal can no longer be reached."""
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 SOURCE_PATTERN = re.compile(r"teacher|student|dagger-[1-9][0-9]*")

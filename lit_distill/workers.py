@@ -21,6 +21,7 @@ from lit_distill.errors import LitDistillError
 from lit_distill.rollout import Episode, check_execute_steps, rollout
 from lit_distill.schema import CHUNK_LENGTH
 from lit_distill.sim.chunks import ChunkSimulator
+from lit_distill.sim.environment import ORIGINAL, check_meshes
 from lit_distill.sim.simulator import Simulator
 from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import Task, get_task
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 SECONDS_PER_STEP = 0.5
 """A worker that needs more than this for each control step of the horizon hangs (usual: 0.03 s)."""
 START_SECONDS = 180.0
+MakeSimulator = Callable[[Task, int, str], ChunkSimulator]
+"""A simulator's class: takes task, edge of the images in pixels, and meshes."""
 ATTEMPTS = 3
 
 
@@ -43,6 +46,7 @@ class EpisodeJob:
         source, episode, seed: stored with the transitions.
         actor: recipe of the behaviour.
         image_size: edge of the camera images, pixels.
+        meshes: what is looked at, `original` or `simplified`.
         execute_steps: actions executed of each chunk.
         record_every: control steps between two recorded frames, 0 for none.
         simulator: class of the simulator.
@@ -56,9 +60,11 @@ class EpisodeJob:
     seed: int
     actor: Actor
     image_size: int = 128
+    meshes: str = ORIGINAL
     execute_steps: int = CHUNK_LENGTH
     record_every: int = 0
-    simulator: Callable[[Task, int], ChunkSimulator] = Simulator
+    end_when_lost: bool = False
+    simulator: MakeSimulator = Simulator
 
     @property
     def name(self) -> str:
@@ -71,9 +77,10 @@ def _check_workers(workers: int) -> None:
         raise LitDistillError(f"workers: must be 0 (this process) or more, got {workers}")
 
 
-def check_run_settings(execute_steps: int, image_size: int, workers: int, seed: int) -> None:
+def check_run_settings(execute_steps: int, image_size: int, meshes: str, workers: int, seed: int) -> None:
     """Raise LitDistillError naming the first setting that no episode could be run with."""
     check_execute_steps(execute_steps)
+    check_meshes(meshes)
     if image_size < 2 or image_size % 2:
         raise LitDistillError(f"image_size: must be a positive even number of pixels, got {image_size}")
     _check_workers(workers)
@@ -88,17 +95,17 @@ class EpisodeError:
     reason: str
 
 
-_simulators: dict[tuple[object, str, int], ChunkSimulator] = {}
+_simulators: dict[tuple[object, ...], ChunkSimulator] = {}
 _behaviours: list[tuple[Actor, str, Behaviour]] = []
 
 
 def run_episode(job: EpisodeJob) -> Episode:
     """Run one episode in this process, reusing the simulator and the behaviour of the previous one."""
     task = get_task(job.task)
-    key = (job.simulator, job.task, job.image_size)
+    key = (job.simulator, job.task, job.image_size, job.meshes)
     if key not in _simulators:
         close_simulators()  # one task at a time: a compiled model and a GL context are large
-        _simulators[key] = job.simulator(task, job.image_size)
+        _simulators[key] = job.simulator(task, job.image_size, job.meshes)
     if not _behaviours or _behaviours[0][:2] != (job.actor, job.task):
         _behaviours[:] = [(job.actor, job.task, job.actor.build(task))]
     return rollout(
@@ -110,6 +117,7 @@ def run_episode(job: EpisodeJob) -> Episode:
         seed=job.seed,
         execute_steps=job.execute_steps,
         record_every=job.record_every,
+        end_when_lost=job.end_when_lost,
     )
 
 

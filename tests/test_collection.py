@@ -22,9 +22,10 @@ from lit_distill.collection import CollectSettings, Rollouts, collect, collect_f
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import Manifest
 from lit_distill.networks.checkpoint import save_student
-from lit_distill.schema import ChunkTransition, Observation
+from lit_distill.schema import ChunkTransition, Observation, TeacherChunk
 from lit_distill.shards import read_shard, verify
-from lit_distill.sim.fake import FakeSimulator
+from lit_distill.sim.chunks import ChunkSimulator
+from lit_distill.sim.fake import FakeSimulator, FakeTeacher
 from lit_distill.sim.states import InitialState
 from lit_distill.tasks import Task
 
@@ -81,7 +82,7 @@ class CountedSimulator(FakeSimulator):
         return super().reset(initial_state)
 
 
-def forbidden(task: Task, image_size: int) -> FakeSimulator:
+def forbidden(task: Task, image_size: int, meshes: str) -> FakeSimulator:
     raise AssertionError("a simulator was started")
 
 
@@ -159,6 +160,33 @@ def test_killed_and_resumed_nothing_is_lost_or_repeated(
     assert alive == []  # the workers of a killed process end by themselves
 
 
+class LosingTeacher(FakeTeacher):
+    """Calls every state lost."""
+
+    def query(self, observation: Observation, simulator: ChunkSimulator) -> TeacherChunk:
+        return TeacherChunk(super().query(observation, simulator).actions, 0.0)
+
+
+@pytest.mark.parametrize("end_when_lost", [True, False])
+def test_an_episode_ends_once_the_teacher_has_labelled_a_lost_state(tmp_path: Path, end_when_lost: bool):
+    teacher = {"class_path": "test_collection.LosingTeacher"}
+    folder = run(tmp_path, teacher=teacher, noise=ActionNoise(), end_when_lost=end_when_lost, episodes=2)
+    source = Manifest.load(folder).sources["teacher"]
+    assert source.identity["end_when_lost"] is end_when_lost
+    for episode in source.episodes():
+        assert (episode.samples == 1) is end_when_lost
+        assert episode.outcome == ("timeout" if end_when_lost else "success")
+
+
+def test_an_official_task_is_collected_from_its_official_states(tmp_path: Path):
+    settings = dataclasses.replace(SETTINGS, episodes=2)
+    folder = collect_from(FakeSimulator, "libero_goal/turn_on_the_stove", str(tmp_path), settings)
+    assert folder == tmp_path / "libero_goal_turn_on_the_stove"
+    assert Manifest.load(folder).sources["teacher"].identity["split"] == "official"
+    (report,) = verify(folder)
+    assert {t.initial_state for t in read_shard(folder / report.name)} == {"official/0", "official/1"}
+
+
 def test_a_second_run_reuses_what_is_there_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     before = stored(run(tmp_path))
     capsys.readouterr()
@@ -188,8 +216,10 @@ def test_more_episodes_are_added_as_if_collected_at_once(
     [
         ({"seed": 1}, "seed = 0, now it is 1"),
         ({"image_size": 32}, "fingerprint.image_size = 16, now it is 32"),
+        ({"meshes": "simplified"}, "fingerprint.meshes = 'original', now it is 'simplified'"),
         ({"noise": ActionNoise(0.25)}, "noise.probability = 0.5, now it is 0.25"),
         ({"execute_steps": 4}, "execute_steps = 16, now it is 4"),
+        ({"end_when_lost": False}, "end_when_lost = True, now it is False"),
         ({"teacher": {}}, "teacher = 'fake/1', now it is 'embedded/"),
         ({"episodes_per_shard": 4}, "episodes_per_shard = 3, now it is 4"),
     ],

@@ -494,6 +494,18 @@ def test_another_tasks_first_student_is_refused(root: Path, tmp_path: Path, coun
     assert counted.seen == []
 
 
+@pytest.mark.parametrize(("option", "value"), [("image_size", 32), ("meshes", "simplified")])
+def test_rollouts_that_look_different_are_refused_before_any_is_made(
+    root: Path, tmp_path: Path, counted: type[Counted], option: str, value: Any
+) -> None:
+    collect = dataclasses.replace(ROLLOUTS, **{option: value})
+    with pytest.raises(
+        LitDistillError, match=f"^collect: the rollouts would have {option} {value!r}, but teacher"
+    ):
+        fit_dagger(root, tmp_path, collect=collect)
+    assert counted.seen == []
+
+
 def test_rounds_of_an_earlier_fit_are_refused_with_both_remedies(
     root: Path, tmp_path: Path, counted: type[Counted]
 ) -> None:

@@ -32,8 +32,16 @@ MakeEpisode = Callable[..., list[ChunkTransition]]
 EPISODES = 20
 
 
-def store(root: Path, make_episode: MakeEpisode, total: int, source: str = "teacher", **options: Any) -> None:
-    writer = ShardWriter(root / TASK, TASK, source, {}, episodes_per_shard=4)
+def store(
+    root: Path,
+    make_episode: MakeEpisode,
+    total: int,
+    source: str = "teacher",
+    meshes: str = "original",
+    **options: Any,
+) -> None:
+    identity = {"fingerprint": {"mujoco": "3.3.2", "meshes": meshes}}
+    writer = ShardWriter(root / TASK, TASK, source, identity, episodes_per_shard=4)
     for episode in writer.missing(total):
         outcome = "failure" if episode % 7 == 3 else "success"
         writer.add(episode, make_episode(TASK, source, episode, 2 + episode % 3, outcome, 8, **options))
@@ -166,6 +174,7 @@ def test_each_side_holds_its_successful_episodes_and_nothing_else(
         "val_episodes": 2,
         "val_samples": len(validation),
         "in_ram": 1,
+        "meshes": "original",
     }
     everything = module(root, successes_only=False).describe()
     assert everything["train_episodes"] + everything["val_episodes"] == EPISODES
@@ -394,6 +403,17 @@ def test_several_sources_are_used_together(tmp_path: Path, make_episode: MakeEpi
     )
 
 
+def test_sources_that_show_different_meshes_are_not_mixed(tmp_path: Path, make_episode: MakeEpisode) -> None:
+    store(tmp_path, make_episode, 10)
+    store(tmp_path, make_episode, 10, source="dagger-1", meshes="simplified")
+    for source, meshes in (("teacher", "original"), ("dagger-1", "simplified")):
+        assert module(tmp_path, sources=[source]).describe()["meshes"] == meshes
+    with pytest.raises(
+        LitDistillError, match="teacher has fingerprint.meshes = 'original', dagger-1 has 'simplified'; "
+    ):
+        module(tmp_path, sources=["teacher", "dagger-1"]).setup()
+
+
 def test_too_few_episodes_say_how_many_are_needed(tmp_path: Path, make_episode: MakeEpisode) -> None:
     store(tmp_path, make_episode, 2)
     with pytest.raises(LitDistillError) as error:
@@ -445,7 +465,8 @@ def test_images_of_two_sizes_are_refused(
     tmp_path: Path, make_episode: MakeEpisode, ram_limit_mb: int
 ) -> None:
     store(tmp_path, make_episode, 10)
-    writer = ShardWriter(tmp_path / TASK, TASK, "dagger-1", {})
+    identity = {"fingerprint": {"mujoco": "3.3.2", "meshes": "original"}}
+    writer = ShardWriter(tmp_path / TASK, TASK, "dagger-1", identity)
     for episode in range(10):
         writer.add(episode, make_episode(TASK, "dagger-1", episode, image_size=12))
     data = module(tmp_path, sources=["teacher", "dagger-1"], ram_limit_mb=ram_limit_mb, batch_size=16)

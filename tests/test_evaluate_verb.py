@@ -13,8 +13,12 @@ from PIL import Image
 
 from lit_distill.cli import main
 from lit_distill.evaluation import Evaluation
-from lit_distill.sim.fake import FakeSimulator
+from lit_distill.schema import Observation, TeacherChunk
+from lit_distill.sim.chunks import ChunkSimulator
+from lit_distill.sim.fake import FakeSimulator, FakeTeacher
 from lit_distill.tasks import TASKS
+from lit_distill.tasks.official import suite_tasks
+from lit_distill.teachers.base import Refusal
 
 TASK = "custom_libero_object_ketchup"
 RESULT = Path(f"experiments/results/runs/{TASK}-teacher-teacher4.json")
@@ -60,9 +64,21 @@ def test_a_result_is_reused_only_for_the_same_teacher_noise_and_protocol(
     assert not measured("--protocol.workers", "0", "--videos", "elsewhere")
     noise = ("--noise.probability", "0.5")
     assert measured(*noise)
-    assert json.loads(RESULT.read_text())["noise"] == {"probability": 0.5, "position": 0.3, "rotation": 0.1}
+    assert json.loads(RESULT.read_text())["noise"] == {
+        "probability": 0.5,
+        "position": 0.3,
+        "rotation": 0.1,
+        "gripper": 0.0,
+    }
     assert not measured(*noise)
     assert measured(*noise, "--protocol.seed", "9")
+    assert measured(*noise, "--protocol.seed", "9", "--protocol.meshes", "simplified")
+    assert json.loads(RESULT.read_text())["render"]["meshes"] == "simplified"
+    assert measured(*noise, "--protocol.seed", "9")
+    older = json.loads(RESULT.read_text())
+    del older["config"]["protocol"]["meshes"]  # from before there was a choice
+    RESULT.write_text(json.dumps(older))
+    assert not measured(*noise, "--protocol.seed", "9")
     for change in ({"complete": False}, {"fingerprint": {"mujoco": "another"}}):
         RESULT.write_text(json.dumps(json.loads(RESULT.read_text()) | change))
         assert measured(*noise, "--protocol.seed", "9")
@@ -119,3 +135,44 @@ def test_episodes_left_in_error_end_with_one_line_and_an_incomplete_file(
     assert evaluate() == 2
     assert capsys.readouterr().err.startswith(f"error: {RESULT}: 4 episodes ended in an error")
     assert json.loads(RESULT.read_text())["complete"] is False
+
+
+class RefusingTeacher(FakeTeacher):
+    """Can do nothing."""
+
+    def query(self, observation: Observation, simulator: ChunkSimulator) -> TeacherChunk:
+        raise Refusal(simulator.task.bddl, "has no skill for (Stack a b)")
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_task_that_the_teacher_refuses_gets_a_result_that_says_why_and_is_asked_again(
+    capsys: pytest.CaptureFixture[str], workers: str
+) -> None:
+    refusing = ("--teacher", '{"class_path": "test_evaluate_verb.RefusingTeacher"}')
+    assert evaluate(*refusing, "--protocol.workers", workers) == 0
+    result = json.loads(RESULT.read_text())
+    assert result["refused"] == "has no skill for (Stack a b)"
+    assert (result["n"], result["success"], result["episodes"]) == (4, 0, [])
+    assert result["success_rate"] is result["ci95"] is result["steps_mean"] is None
+    assert str(Path(__file__).parent.parent) not in RESULT.read_text()
+    said = f"{TASK} teacher: refused: it has no skill for (Stack a b); {RESULT}\n"
+    assert said in capsys.readouterr().out
+    assert evaluate(*refusing) == 0
+    assert said in capsys.readouterr().out
+
+
+def test_the_values_of_the_teacher_are_in_the_results_file() -> None:
+    assert evaluate() == 0
+    for episode in json.loads(RESULT.read_text())["episodes"]:
+        assert len(episode["values"]) == -(-episode["steps"] // 16)
+        assert all(0.0 <= value <= 1.0 for value in episode["values"])
+
+
+def test_a_suite_stands_for_its_tasks_and_needs_its_own_states(capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(task="libero_goal/turn_on_the_stove", episodes=1) == 2
+    assert "unknown split 'teacher'; known splits of libero_goal_turn_on_the_stove: official" in (
+        capsys.readouterr().err
+    )
+    assert evaluate("--protocol.split", "official", task="libero_goal", episodes=1) == 0
+    files = {path.name for path in Path("experiments/results/runs").iterdir()}
+    assert files == {f"{name}-teacher-official1.json" for name in suite_tasks("libero_goal")}

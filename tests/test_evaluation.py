@@ -180,7 +180,7 @@ def test_the_results_file_holds_what_the_design_says(tmp_path: Path):
     assert (result["success"], result["success_rate"], result["carried"]) == (6, 1.0, False)
     assert result["ci95"] == list(wilson_interval(6, 6))
     assert result["render"] == {"image_size": 16, "meshes": "original"}
-    assert result["fingerprint"] == fingerprint(16)
+    assert result["fingerprint"] == fingerprint(16, "original")
     assert result["episodes"] == evaluation.episodes
     assert result["config"]["lr"] == 0.1
     assert result["config"]["protocol"]["seed"] == 5
@@ -222,6 +222,7 @@ def test_a_missing_results_file_is_told_in_one_line(tmp_path: Path):
         ({"workers": -1}, "workers"),
         ({"execute_steps": 17}, "execute_steps"),
         ({"image_size": 33}, "image_size"),
+        ({"meshes": "coarse"}, "meshes"),
         ({"seed": -1}, "seed"),
     ],
 )

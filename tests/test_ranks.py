@@ -23,6 +23,7 @@ from lit_distill.schema import Observation
 from lit_distill.shards import verify
 from lit_distill.sim.fake import FakeSimulator
 from lit_distill.sim.states import InitialState
+from lit_distill.tasks import get_task
 
 TASK = "custom_libero_object_milk"
 SPEC = TeacherSpec("lit_distill.sim.fake.FakeTeacher")
@@ -80,7 +81,9 @@ def in_two(folder: Path, rank: int) -> dict[str, Any]:
         except LitDistillError as error:
             seen[name] = str(error)
     started = time.monotonic()
-    collect_rollouts(TASK, str(folder), SETTINGS.rollouts(), simulator=SlowSimulator, ranks=ranks)
+    collect_rollouts(
+        TASK, str(folder), SETTINGS.rollouts(get_task(TASK)), simulator=SlowSimulator, ranks=ranks
+    )
     seen["seconds"] = time.monotonic() - started
     evaluation = evaluate(TASK, TeacherActor(SPEC), PROTOCOL, "all", ranks, simulator=Noted)
     seen["episodes"], seen["ran"] = evaluation.episodes, Noted.seen
@@ -132,7 +135,7 @@ def test_episodes_are_shared_and_stored_as_by_one_process_however_long_they_take
 ):
     folder, seen = two
     assert min(s["seconds"] for s in seen) > LIMIT.total_seconds()  # nobody went ahead alone
-    alone = collect_rollouts(TASK, str(tmp_path), SETTINGS.rollouts(), simulator=FakeSimulator)
+    alone = collect_rollouts(TASK, str(tmp_path), SETTINGS.rollouts(get_task(TASK)), simulator=FakeSimulator)
     assert [report.episodes for report in verify(folder / TASK)] == [5]
     for path in alone.glob("[!.]*"):
         assert (folder / TASK / path.name).read_bytes() == path.read_bytes()

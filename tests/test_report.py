@@ -191,3 +191,63 @@ def test_a_copy_of_a_result_is_refused(results: Path) -> None:
     copy.write_text(path.read_text())
     with pytest.raises(LitDistillError, match=r"z\.json: the same evaluation as in .*butter-bc-eval10\.json"):
         report("handmade", str(results))
+
+
+def refused(folder: Path, task: str, reason: str) -> None:
+    nothing = {"refused": reason, "timeout": 0, "success_rate": None, "ci95": None}
+    write(folder, task, "teacher", 0, **nothing, steps_mean=None, latency_ms={}, episodes=[])
+
+
+def test_a_refusal_is_told_and_counts_in_no_rate(results: Path) -> None:
+    before = rows(report("handmade", str(results))[0].read_text(), "Means over tasks")
+    refused(results, "rack", "cannot put anything onto wine_rack_1_top_region")
+    page, table, _ = report("handmade", str(results))
+    shown = rows(page.read_text(), "Success")
+    assert ["rack", "refused: it cannot put anything onto wine_rack_1_top_region", "–"] in shown
+    assert shown[-1] == [
+        "all episodes",
+        "27/30 = 0.90 [0.74, 0.97], 1 of 4 tasks refused",
+        "14/20 = 0.70 [0.48, 0.85]",
+    ]
+    assert rows(page.read_text(), "Means over tasks") == before
+    line = next(line for line in csv.DictReader(table.open()) if line["task"] == "custom_libero_rack")
+    assert line["refused"] == "cannot put anything onto wine_rack_1_top_region"
+    assert (line["success_rate"], line["ci95_low"]) == ("", "")
+
+
+def test_official_suites_are_summed_up_each(tmp_path: Path) -> None:
+    for name, success in (("libero_goal_a", 6), ("libero_goal_b", 8), ("libero_10_c", 5)):
+        path = write(tmp_path, name, "teacher", success)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"task": name}))
+    page, *_ = report("handmade", str(tmp_path))
+    assert rows(page.read_text(), "Success")[-3:] == [
+        ["libero_10, all episodes", "5/10 = 0.50 [0.24, 0.76]"],
+        ["libero_goal, all episodes", "14/20 = 0.70 [0.48, 0.85]"],
+        ["all episodes", "19/30 = 0.63 [0.46, 0.78]"],
+    ]
+
+
+def test_many_tasks_give_lying_bars(tmp_path: Path) -> None:
+    for index in range(40):
+        write(
+            tmp_path,
+            f"task_{index:02d}_with_a_name_that_is_long_enough_to_fill_a_line",
+            "teacher",
+            index % 11,
+        )
+    with Image.open(report("handmade", str(tmp_path))[2]) as picture:
+        assert picture.height > picture.width
+
+
+def test_the_values_of_a_teacher_are_diagnosed(results: Path) -> None:
+    assert "potential" not in report("handmade", str(results))[0].read_text()
+    episodes = [
+        {"state": "eval/0", "outcome": "success", "values": [0.2, 0.4, 0.3, 1.0]},
+        {"state": "eval/1", "outcome": "timeout", "values": [0.1, 0.1]},
+    ]
+    write(results, "pea", "teacher", 1, n=2, episodes=episodes)
+    found = rows(report("handmade", str(results))[0].read_text(), "The teacher's value as a potential")
+    assert found == [
+        ["pea", "teacher (2 eval states)", "6", "0.333", "1.000", "0.100"],
+        ["all episodes", "teacher (2 eval states)", "6", "0.333", "1.000", "0.100"],
+    ]

@@ -12,7 +12,8 @@ import pytest
 from lit_distill.behaviours import ActionNoise, Decision, StudentBehaviour, TeacherBehaviour
 from lit_distill.errors import LitDistillError
 from lit_distill.rollout import Episode, rollout
-from lit_distill.schema import ChunkTransition, Observation
+from lit_distill.schema import ChunkTransition, Observation, TeacherChunk
+from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.sim.fake import FakeSimulator, FakeTeacher
 from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import get_task
@@ -189,7 +190,9 @@ def test_noise_draws_the_same_numbers_whether_it_hits_or_not():
     assert after[0] == after[1]
 
 
-@pytest.mark.parametrize("options", [{"probability": 1.1}, {"probability": -0.1}, {"position": -1.0}])
+@pytest.mark.parametrize(
+    "options", [{"probability": 1.1}, {"probability": -0.1}, {"position": -1.0}, {"gripper": 2.0}]
+)
 def test_noise_out_of_range_is_refused(options: dict[str, float]):
     with pytest.raises(LitDistillError, match="^noise: "):
         ActionNoise(**options)
@@ -233,3 +236,67 @@ def test_transitions_are_frozen():
     transition: ChunkTransition = play().transitions[0]
     with pytest.raises(dataclasses.FrozenInstanceError):
         transition.value = 0.0  # type: ignore[misc]
+
+
+def test_noise_forces_the_gripper_of_the_asked_share_of_perturbed_chunks():
+    noise = ActionNoise(probability=0.5, position=0.6, rotation=0.2, gripper=0.3)
+    random = np.random.default_rng(0)
+    drawn = [noise.perturb(STILL, random) for _ in range(4000)]
+    commands = np.array([perturbed[:, 6] for perturbed in drawn if perturbed is not None])
+    assert (commands == commands[:, :1]).all(), "one command throughout a chunk"
+    shares = [float((commands[:, 0] == command).mean()) for command in (-1.0, 0.0, 1.0)]
+    assert shares == pytest.approx([0.15, 0.7, 0.15], abs=0.03)
+
+
+def test_without_forced_grippers_the_noise_is_what_it_was_before_there_were_any():
+    random, same = np.random.default_rng(3), np.random.default_rng(3)
+    perturbed = ActionNoise(1.0, 0.6, 0.2).perturb(STILL, random)
+    same.random()
+    scale = np.array([0.6] * 3 + [0.2] * 3)
+    expected = same.normal(size=6) * scale + 0.5 * same.normal(size=(16, 6)) * scale
+    assert perturbed is not None
+    np.testing.assert_allclose(perturbed[:, :6], expected, rtol=1e-6)
+    assert random.random() == same.random()
+
+
+class LosingTeacher(FakeTeacher):
+    """Says at its third query that the goal is lost."""
+
+    def __init__(self, value: float | None) -> None:
+        self.value, self.queries = value, 0
+
+    def query(self, observation: Observation, simulator: ChunkSimulator) -> TeacherChunk:
+        self.queries += 1
+        value = self.value if self.queries == 3 else 0.5
+        return TeacherChunk(STILL, value)
+
+
+def lose(value: float | None = 0.0, **options: Any) -> Episode:
+    behaviour = TeacherBehaviour(LosingTeacher(value), ActionNoise())
+    return play(behaviour=behaviour, horizon=160, **options)
+
+
+def test_a_lost_state_is_labelled_executed_and_the_last_if_asked_for():
+    episode = lose(end_when_lost=True)
+    assert (episode.outcome, episode.steps) == ("timeout", 48)
+    assert [transition.value for transition in episode.transitions] == [0.5, 0.5, 0.0]
+    last = episode.transitions[-1]
+    assert (last.terminal, last.executed, last.outcome, last.next_value) == (True, 16, "timeout", None)
+    for transition in episode.transitions:
+        transition.validate()
+
+
+def test_an_episode_goes_on_to_the_horizon_unless_asked_otherwise():
+    assert (lose().steps, len(lose().transitions)) == (160, 10)
+    assert lose(0.01, end_when_lost=True).steps == 160
+    assert lose(None, end_when_lost=True).steps == 160
+
+
+def test_a_success_in_the_chunk_that_was_called_lost_is_a_success():
+    class Wrong(FakeTeacher):
+        def query(self, observation: Observation, simulator: ChunkSimulator) -> TeacherChunk:
+            answer = super().query(observation, simulator)
+            assert answer.value is not None
+            return TeacherChunk(answer.actions, 0.0 if answer.value > 0.95 else answer.value)
+
+    assert play(behaviour=TeacherBehaviour(Wrong(), ActionNoise()), end_when_lost=True).outcome == "success"

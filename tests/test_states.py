@@ -10,8 +10,10 @@ import pytest
 
 from lit_distill.errors import LitDistillError
 from lit_distill.sim import states
+from lit_distill.sim.gl import configure_gl
 from lit_distill.sim.states import SPLITS, load_initial_state, state_seed
 from lit_distill.tasks import TASKS, get_task
+from lit_distill.tasks.official import OFFICIAL_SUITES, suite_tasks
 
 TASK = get_task("custom_libero_object_ketchup")
 ARM = slice(1, 8)
@@ -85,7 +87,8 @@ def test_loading_is_a_pure_function_of_task_split_and_index():
 
 def test_an_unknown_split_is_answered_with_the_known_ones():
     with pytest.raises(
-        LitDistillError, match="unknown split 'test'; known splits: teacher, student, eval, dev"
+        LitDistillError,
+        match=f"unknown split 'test'; known splits of {TASK.name}: teacher, student, eval, dev",
     ):
         load_initial_state(TASK, "test", 0)
 
@@ -146,3 +149,69 @@ def test_a_flipped_byte_is_noticed(copied: Path, place: float):
 def test_pickled_objects_are_refused(copied: Path):
     np.savez(copied, dev_state=np.array([{"a": 1}], dtype=object), dev_fixtures=np.zeros((1, 0, 7)))
     assert "damaged initial states" in refused(copied)
+
+
+OFFICIAL = get_task("libero_goal/put_the_bowl_on_top_of_the_cabinet")
+
+
+def test_an_official_task_has_the_fifty_states_that_libero_ships():
+    first, last = (load_initial_state(OFFICIAL, "official", index) for index in (0, 49))
+    assert first.name == "official/0"
+    assert first.state.shape == (79,)
+    assert (first.state != last.state).any()
+    np.testing.assert_array_equal(first.fixtures, last.fixtures)
+    with pytest.raises(LitDistillError, match="has 50 initial states, no index 50"):
+        load_initial_state(OFFICIAL, "official", 50)
+    with pytest.raises(LitDistillError, match="known splits of libero_goal_.*: official"):
+        load_initial_state(OFFICIAL, "dev", 0)
+    with pytest.raises(LitDistillError, match="known splits of custom_.*: teacher, student, eval, dev"):
+        load_initial_state(TASK, "official", 0)
+
+
+@pytest.mark.parametrize("suite", OFFICIAL_SUITES)
+def test_where_official_fixtures_stand_is_committed_for_every_task(suite: str):
+    for name in suite_tasks(suite):
+        poses = load_initial_state(get_task(name), "official", 0).fixtures
+        assert poses.ndim == 2 and poses.shape[1] == 7
+        np.testing.assert_allclose(np.linalg.norm(poses[:, 3:], axis=1), 1.0, atol=1e-6)
+
+
+@pytest.mark.libero
+def test_official_fixtures_stand_where_a_stock_evaluation_finds_them():
+    from libero.libero.envs import OffScreenRenderEnv
+
+    configure_gl()
+    stock = OffScreenRenderEnv(bddl_file_name=str(OFFICIAL.bddl), camera_heights=32, camera_widths=32)
+    try:
+        stock.seed(0)
+        stock.reset()
+        poses = states.fixture_poses(stock.env)
+    finally:
+        stock.close()
+    committed = load_initial_state(OFFICIAL, "official", 0).fixtures
+    np.testing.assert_allclose(poses, committed, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(states.official_fixtures(OFFICIAL), committed, rtol=0, atol=1e-6)
+
+
+def test_the_states_of_a_bddl_file_lie_beside_it(tmp_path: Path):
+    bddl = tmp_path / "mine.bddl"
+    bddl.write_text(TASK.bddl.read_text())
+    mine = get_task(str(bddl))
+    assert (mine.name, mine.index, mine.horizon) == ("mine", None, 520)
+    with pytest.raises(LitDistillError, match=f"mine.npz: no initial states; .* draw_states --task {bddl}`"):
+        load_initial_state(mine, "dev", 0)
+    shutil.copy(states.STATES_FOLDER / f"{TASK.name}.npz", tmp_path / "mine.npz")
+    found, ours = (load_initial_state(task, "dev", 3) for task in (mine, TASK))
+    np.testing.assert_array_equal(found.state, ours.state)
+
+
+def test_a_bddl_file_that_cannot_be_right_is_no_task(tmp_path: Path):
+    bddl = tmp_path / "mine.bddl"
+    bddl.write_text(TASK.bddl.read_text().replace("(In ketchup_1", "(In catchup_1"))
+    with pytest.raises(LitDistillError, match=f"{bddl}, line .*: catchup_1 is no object"):
+        get_task(str(bddl))
+
+
+def test_the_states_of_one_official_task_are_not_drawn():
+    with pytest.raises(LitDistillError, match="come with LIBERO; .* draw_states --task libero_goal"):
+        states.draw_states("libero_goal/turn_on_the_stove")

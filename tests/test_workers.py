@@ -177,8 +177,8 @@ class CountedSimulator(FakeSimulator):
 
     made = closed = 0
 
-    def __init__(self, task: Task, image_size: int = 32) -> None:
-        super().__init__(task, image_size)
+    def __init__(self, task: Task, image_size: int = 32, meshes: str = "original") -> None:
+        super().__init__(task, image_size, meshes)
         CountedSimulator.made += 1
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Builds LIBERO's environment for a task: the only module that imports LIBERO.
+"""Builds LIBERO's environment for a task; `problems.py` asks LIBERO's classes about its BDDL file first.
 
 Upstream pieces used: `libero.libero.envs.OffScreenRenderEnv` for model, cameras, placement samplers and
-goal predicates. Stepping, resetting and observing are ours (`simulator.py`).
+goal predicates. Compiling, stepping, resetting and observing are ours (`compiled.py`, `simulator.py`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,20 @@ import numpy as np
 
 from lit_distill.errors import LitDistillError
 from lit_distill.sim.gl import configure_gl
+from lit_distill.tasks.bddl import read_problem
+from lit_distill.tasks.goals import check_predicates
 
 JOINT_NOISE_RAD = 0.02
 """Standard deviation of the arm's joint noise in LIBERO's official initial states."""
 PLACEMENT_TRIES = 100
+ORIGINAL, SIMPLIFIED = MESHES = ("original", "simplified")
+"""What is looked at: LIBERO's own meshes, or those of `meshes.py`, which render in a third of the time."""
+
+
+def check_meshes(meshes: str) -> None:
+    """Raise LitDistillError unless there are such meshes."""
+    if meshes not in MESHES:
+        raise LitDistillError(f"meshes: must be one of {', '.join(MESHES)}, got {meshes!r}")
 
 
 @contextlib.contextmanager
@@ -33,30 +43,59 @@ def numpy_seed(seed: int) -> Iterator[None]:
         np.random.set_state(state)
 
 
-def make_environment(bddl: Path, image_size: int, joint_noise: bool = False) -> Any:
-    """Create LIBERO's problem environment for a BDDL file (2.5 to 7 s).
+@contextlib.contextmanager
+def _compiling(meshes: str) -> Iterator[None]:
+    """Let robosuite take its compiled models from the cache, with the meshes that are asked for."""
+    from robosuite.utils.binding_utils import MjSim
+
+    from lit_distill.sim.compiled import compiled_model
+    from lit_distill.sim.meshes import simplify_visual_meshes
+
+    def from_xml_string(cls: type[MjSim], xml: str) -> MjSim:
+        model = compiled_model(xml)
+        if meshes == SIMPLIFIED:
+            simplify_visual_meshes(model)
+        return cls(model)
+
+    own = MjSim.__dict__["from_xml_string"]
+    MjSim.from_xml_string = classmethod(from_xml_string)
+    try:
+        yield
+    finally:
+        MjSim.from_xml_string = own
+
+
+def make_environment(bddl: Path, image_size: int, joint_noise: bool = False, meshes: str = ORIGINAL) -> Any:
+    """Create LIBERO's problem environment for a BDDL file; slow where its model is not in the cache.
 
     Args:
         bddl: the task's BDDL file.
         image_size: edge (pixels) of the offscreen buffer.
         joint_noise: whether a stock reset perturbs the arm's joints, for drawing initial states.
+        meshes: `original` or `simplified`; the physics is the same.
 
     Returns:
         The problem environment (a `BDDLBaseDomain`), reset once without camera observations.
 
     Raises:
-        LitDistillError: no such BDDL file, or its objects cannot be placed.
+        LitDistillError: no such BDDL file, one that LIBERO cannot build or whose goal can never hold, its
+            objects cannot be placed, or no such meshes.
     """
-    if not bddl.is_file():
-        raise LitDistillError(f"{bddl}: no such BDDL file; reinstall lit_distill or correct the task table")
+    check_meshes(meshes)
+    problem = read_problem(bddl)
+    check_predicates(problem)
     configure_gl()
     logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
     from libero.libero.envs import OffScreenRenderEnv
     from robosuite.utils.errors import RandomizationError
 
+    from lit_distill.sim.problems import check_problem
+
+    check_problem(problem)
+
     noise = {"magnitude": JOINT_NOISE_RAD, "type": "gaussian"} if joint_noise else None
     for seed in range(PLACEMENT_TRIES):
-        with numpy_seed(seed):
+        with numpy_seed(seed), _compiling(meshes):
             try:
                 wrapper = OffScreenRenderEnv(
                     bddl_file_name=str(bddl),

@@ -13,6 +13,7 @@ import numpy as np
 
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, Observation, TeacherChunk
 from lit_distill.sim.chunks import ChunkResult, ChunkSimulator, run_chunk
+from lit_distill.sim.environment import ORIGINAL
 from lit_distill.sim.states import InitialState
 from lit_distill.tasks import Task
 
@@ -26,9 +27,10 @@ class FakeSimulator:
     Args:
         task: only its name, index and horizon are used.
         image_size: edge of the square pictures, pixels.
+        meshes: there are none; taken because `Simulator` takes it.
     """
 
-    def __init__(self, task: Task, image_size: int = 32) -> None:
+    def __init__(self, task: Task, image_size: int = 32, meshes: str = ORIGINAL) -> None:
         self.task, self.image_size = task, image_size
         self.hand = np.zeros(2)
         self.mark = np.zeros(2)

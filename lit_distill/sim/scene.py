@@ -43,6 +43,9 @@ class Scene:
 
     Args:
         simulator: the simulator to look into; nothing is copied, so the view is always the present.
+
+    Attributes:
+        surface: height (m) of the floor or table that LIBERO places things on, to 4 cm.
     """
 
     def __init__(self, simulator: Simulator) -> None:
@@ -50,8 +53,15 @@ class Scene:
         self.model, self.data = simulator.model, simulator.data
         env = self._env = simulator.env
         self.goal: list[list[str]] = [list(predicate) for predicate in env.parsed_problem["goal_state"]]
+        self.start: list[list[str]] = [list(predicate) for predicate in env.parsed_problem["initial_state"]]
         self.objects: list[str] = sorted(env.objects_dict)
         self.fixtures: list[str] = sorted(env.fixtures_dict)
+        self._categories = {
+            name: category
+            for kind in ("objects", "fixtures")
+            for category, names in env.parsed_problem[kind].items()
+            for name in names
+        }
         self._geoms = {
             name: self._collision_geoms(env.obj_body_id[name])
             for name in [*env.objects_dict, *env.fixtures_dict]
@@ -67,6 +77,7 @@ class Scene:
         joints = [self.model.dof_jntid[dof] for dof in arm.dof_index]
         self.joint_limits = self.model.jnt_range[joints]  # [7, 2] rad
         self.base = self.data.body(env.robots[0].robot_model.root_body).xpos.copy()
+        self.surface = float(env.workspace_offset[2])
 
     def _named_geoms(self, names: list[str]) -> list[int]:
         return [mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_GEOM, name) for name in names]
@@ -104,6 +115,12 @@ class Scene:
         return float(fingers[0] - fingers[1])
 
     @property
+    def opening_speed(self) -> float:
+        """How fast the fingers part, m/s; negative while they close (about -0.2 at most)."""
+        fingers = self.data.qvel[self._arm.finger_dof_index]
+        return float(fingers[0] - fingers[1])
+
+    @property
     def closing_command(self) -> float:
         """The gripper's present command: -1 fully open, +1 fully closed."""
         return float(self._arm.gripper_command[1])
@@ -131,27 +148,56 @@ class Scene:
         return bool(self._env._eval_predicate(predicate))
 
     def category(self, name: str) -> str:
-        """LIBERO's class of an object or fixture: `basket`, `white_cabinet`, ..."""
-        return str(self._env.get_object(name).category_name)
+        """The class that the BDDL file gives an object or fixture: `basket`, `kitchen_table`; "" if none."""
+        return self._categories.get(name, "")
 
     def parent(self, region: str) -> str | None:
-        """The object or fixture that a region belongs to, None if there is no such region."""
-        site = self._env.object_sites_dict.get(region)
-        return None if site is None else str(site.parent_name)
+        """The object, fixture or table that a region belongs to, None if there is no such region."""
+        known = self._env.parsed_problem["regions"].get(region)
+        return None if known is None else str(known["target"])
+
+    def region_box(self, region: str) -> tuple[np.ndarray, np.ndarray]:
+        """World-aligned box of a region as LIBERO takes it: centre [3] and half sizes [3], m."""
+        site = self.data.site(region)
+        half_size = np.abs(site.xmat.reshape(3, 3) @ self._env.object_sites_dict[region].size)
+        return site.xpos.copy(), half_size
 
     # -- the objects -------------------------------------------------------------------------------
+
+    def position(self, name: str) -> np.ndarray:
+        """Origin [3] of an object's body, which LIBERO's predicates compare."""
+        return self.data.xpos[self._body[name]].copy()
 
     def rotation(self, name: str) -> np.ndarray:
         """Orientation [3, 3] of an object's body."""
         return self.data.xmat[self._body[name]].reshape(3, 3).copy()
 
+    def geoms(self, *names: str) -> np.ndarray:
+        """Ids [n] of the collision geoms of objects and fixtures."""
+        return np.concatenate([self._geoms[name] for name in names])
+
+    def long_axis(self, name: str) -> np.ndarray:
+        """The axis [3] of an object's body along which it is longest."""
+        rotation = self.rotation(name)
+        return rotation[:, int(np.argmax([self.width_along(name, axis) for axis in rotation.T]))]
+
     def corners(self, name: str) -> np.ndarray:
         """World corners [8 n, 3] of the boxes around an object's n collision geoms."""
-        geoms = self._geoms[name]
+        return self.box_corners(self._geoms[name])
+
+    def box_corners(self, geoms: np.ndarray) -> np.ndarray:
+        """World corners [8 n, 3] of the boxes around n geoms, by their ids."""
         signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
         local = self.model.geom_aabb[geoms, None, :3] + signs * self.model.geom_aabb[geoms, None, 3:]
         rotations = self.data.geom_xmat[geoms].reshape(-1, 3, 3)
         return (local @ rotations.transpose(0, 2, 1) + self.data.geom_xpos[geoms, None]).reshape(-1, 3)
+
+    def boxes(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes around an object's n collision geoms: centres [n, 3], frames [n, 3, 3], half sizes [n, 3]."""
+        geoms = self._geoms[name]
+        frames = self.data.geom_xmat[geoms].reshape(-1, 3, 3)
+        offset = np.einsum("nij,nj->ni", frames, self.model.geom_aabb[geoms, :3])
+        return self.data.geom_xpos[geoms] + offset, frames, self.model.geom_aabb[geoms, 3:]
 
     def extent(self, name: str) -> Extent:
         """World-aligned box around an object's collision geoms."""
@@ -162,6 +208,19 @@ class Scene:
         """Width (m) of an object along a world direction [3]."""
         along = self.corners(name) @ axis
         return float(along.max() - along.min())
+
+    def joint_names(self, name: str) -> list[str]:
+        """MuJoCo's names of the joints of an articulated fixture: knobs, doors, drawers."""
+        return list(self._env.get_object(name).joints)
+
+    def joint_position(self, joint: str) -> float:
+        """Position of a joint by its name: rad (hinge) or m (slide)."""
+        return float(self.data.joint(joint).qpos[0])
+
+    def joint_frame(self, joint: str) -> tuple[np.ndarray, np.ndarray]:
+        """Origin [3] and orientation [3, 3] of the body that a joint moves."""
+        body = int(self.model.joint(joint).bodyid[0])
+        return self.data.xpos[body].copy(), self.data.xmat[body].reshape(3, 3).copy()
 
     def fingers_touching(self, name: str) -> int:
         """How many of the two fingers touch an object: 0, 1 or 2."""

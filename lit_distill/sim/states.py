@@ -3,6 +3,11 @@
 Which state an episode gets is a pure function of (task, split, index). A state is what LIBERO calls one
 (time, qpos, qvel), plus the poses of the fixtures, which LIBERO samples into the *model* and its own
 state files forget.
+
+Official tasks have the states that LIBERO ships, as one split `official`. Their fixtures stand, in all of
+them, where the first episode of an official evaluation finds them: `env.seed(0)`, `env.reset()`. (Later
+episodes there reset again without a seed, so that fixtures move by about a centimetre from episode to
+episode, away from where they were when the state was drawn.)
 """
 
 from __future__ import annotations
@@ -20,10 +25,17 @@ from lit_distill.atomic import atomic_file
 from lit_distill.errors import LitDistillError
 from lit_distill.sim.environment import PLACEMENT_TRIES, make_environment, numpy_seed
 from lit_distill.tasks import STATES_FOLDER, Task, get_task
+from lit_distill.tasks.official import OFFICIAL_SUITES, suite_tasks
 
 SPLITS: dict[str, int] = {"teacher": 50, "student": 100, "eval": 50, "dev": 20}
 """Split -> number of states. The paper draws 50 + 100 + 10; its ten are the first of our `eval`. What is
 tuned or looked at is tuned on `dev`, `eval` is for reporting."""
+
+OFFICIAL_SPLIT = "official"
+OFFICIAL: dict[str, int] = {OFFICIAL_SPLIT: 50}
+"""The one split of an official task."""
+OFFICIAL_SEED = 0
+"""Seed of the reset that official fixtures are placed by, as in official evaluations."""
 
 DAMAGE = (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile, zlib.error)
 """What reading a damaged npz file may raise."""
@@ -56,6 +68,13 @@ def fixture_bodies(env: Any) -> list[int]:
     return [env.obj_body_id[name] for name in sorted(env.fixtures_dict) if name in env.obj_body_id]
 
 
+def fixture_poses(env: Any) -> np.ndarray:
+    """Where the fixtures stand: float64 [F, 7], see `InitialState`."""
+    bodies = fixture_bodies(env)
+    poses = np.concatenate([env.sim.model.body_pos[bodies], env.sim.model.body_quat[bodies]], axis=1)
+    return np.asarray(poses.reshape(-1, 7))
+
+
 def draw_initial_state(env: Any, task: Task, split: str, index: int) -> InitialState:
     """Draw one state with LIBERO's own placement samplers and joint noise.
 
@@ -71,24 +90,37 @@ def draw_initial_state(env: Any, task: Task, split: str, index: int) -> InitialS
                 env.reset()
             except RandomizationError:
                 continue
-        bodies = fixture_bodies(env)
-        poses = np.concatenate([env.sim.model.body_pos[bodies], env.sim.model.body_quat[bodies]], axis=1)
-        return InitialState(f"{split}/{index}", env.sim.get_state().flatten(), poses.reshape(-1, 7))
+        return InitialState(f"{split}/{index}", env.sim.get_state().flatten(), fixture_poses(env))
     raise LitDistillError(f"{task.bddl}: no free place for the objects of state {split}/{index}")
+
+
+def splits_of(task: Task) -> dict[str, int]:
+    """The splits that a task has -> number of states."""
+    return OFFICIAL if task.suite else SPLITS
 
 
 def draw_states(task: str) -> Path:
     """Draw the initial states of every split of one task with LIBERO's own placement samplers.
 
-    This made the committed files: the same task always gives the same states.
+    This made the committed files: the same task always gives the same states. Of an official suite it
+    draws where the fixtures stand; the states come with LIBERO.
 
     Args:
-        task: name in the task table.
+        task: name in the task table, the path of a BDDL file, or an official suite.
 
     Returns:
-        The file written, `lit_distill/tasks/states/<task>.npz` (plain arrays, no pickle).
+        The file written (plain arrays, no pickle): `lit_distill/tasks/states/<task>.npz`, for a BDDL file
+        the npz beside it, for a suite `lit_distill/tasks/states/<suite>_fixtures.npz`.
     """
+    if task in OFFICIAL_SUITES:
+        names = suite_tasks(task)
+        return _write(_fixtures_file(task), {name: official_fixtures(get_task(name)) for name in names})
     known = get_task(task)
+    if known.suite:
+        raise LitDistillError(
+            f"task: the states of {known.name} come with LIBERO; where its fixtures stand is drawn for the "
+            f"whole suite: `python -m lit_distill draw_states --task {known.suite}`"
+        )
     env = make_environment(known.bddl, image_size=64, joint_noise=True)
     arrays = {}
     for split, count in SPLITS.items():
@@ -96,34 +128,69 @@ def draw_states(task: str) -> Path:
         arrays[f"{split}_state"] = np.stack([state.state for state in states])
         arrays[f"{split}_fixtures"] = np.stack([state.fixtures for state in states])
     env.close()
-    path = STATES_FOLDER / f"{known.name}.npz"
+    return _write(_states_file(known), arrays)
+
+
+def official_fixtures(task: Task) -> np.ndarray:
+    """Where the fixtures of an official task stand, drawn anew: float64 [F, 7], see `InitialState`."""
+    env = make_environment(task.bddl, image_size=64)
+    try:
+        with numpy_seed(OFFICIAL_SEED):
+            env.reset()
+        return fixture_poses(env)
+    finally:
+        env.close()
+
+
+def load_initial_state(task: Task, split: str, index: int) -> InitialState:
+    """Return one initial state.
+
+    Raises:
+        LitDistillError: unknown split, index out of range, or a missing or damaged file.
+    """
+    splits = splits_of(task)
+    if split not in splits:
+        raise LitDistillError(
+            f"split: unknown split {split!r}; known splits of {task.name}: {', '.join(splits)}"
+        )
+    if not 0 <= index < splits[split]:
+        raise LitDistillError(
+            f"split: {split!r} of {task.name} has {splits[split]} initial states, no index {index}"
+        )
+    if task.suite:
+        state = _read(task, _states_file(task), "states", index)
+        fixtures = _read(task, _fixtures_file(task.suite), task.name)
+    else:
+        state = _read(task, _states_file(task), f"{split}_state", index)
+        fixtures = _read(task, _states_file(task), f"{split}_fixtures", index)
+    return InitialState(f"{split}/{index}", state, fixtures)
+
+
+def _states_file(task: Task) -> Path:
+    return task.states or STATES_FOLDER / f"{task.name}.npz"
+
+
+def _fixtures_file(suite: str) -> Path:
+    return STATES_FOLDER / f"{suite}_fixtures.npz"
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> Path:
     with atomic_file(path) as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # the stub takes a bool too
     return path
 
 
-def load_initial_state(task: Task, split: str, index: int) -> InitialState:
-    """Return one committed initial state.
-
-    Raises:
-        LitDistillError: unknown split, index out of range, or a missing or damaged file.
-    """
-    if split not in SPLITS:
-        raise LitDistillError(f"split: unknown split {split!r}; known splits: {', '.join(SPLITS)}")
-    if not 0 <= index < SPLITS[split]:
-        raise LitDistillError(
-            f"split: {split!r} of {task.name} has {SPLITS[split]} initial states, no index {index}"
-        )
-    path = STATES_FOLDER / f"{task.name}.npz"
+def _read(task: Task, path: Path, key: str, index: int | None = None) -> np.ndarray:
+    """One array of an npz file, or its entry `index`."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            state, fixtures = arrays[f"{split}_state"][index], arrays[f"{split}_fixtures"][index]
+            return np.asarray(arrays[key] if index is None else arrays[key][index])
     except FileNotFoundError:
+        drawn = task.suite or (task.bddl if task.states else task.name)
         raise LitDistillError(
-            f"{path}: no initial states; `python -m lit_distill draw_states --task {task.name}` draws them"
+            f"{path}: no initial states; `python -m lit_distill draw_states --task {drawn}` draws them"
         ) from None
     except DAMAGE as error:
         raise LitDistillError(
             f"{path}: damaged initial states ({error}); draw or check them out again"
         ) from None
-    return InitialState(f"{split}/{index}", state, fixtures)

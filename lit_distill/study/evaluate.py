@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,13 @@ from typing import Any
 from lit_distill.behaviours import EMBEDDED_TEACHER, ActionNoise, TeacherActor, TeacherSpec
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Protocol, evaluate
-from lit_distill.results import ResultName, write_result
-from lit_distill.sim.chunks import ChunkSimulator
+from lit_distill.results import ResultName, write_refusal, write_result
 from lit_distill.sim.simulator import Simulator
 from lit_distill.study.stored import stored_result
-from lit_distill.tasks import TASKS, Task, get_task
+from lit_distill.tasks import get_task, task_names
+from lit_distill.teachers.base import Refusal
 from lit_distill.videos import save_episode
-
-ALL = "all"
+from lit_distill.workers import MakeSimulator
 
 
 def evaluate_teacher(
@@ -32,10 +30,12 @@ def evaluate_teacher(
 ) -> None:
     """Measure the teacher in LIBERO, by the code that measures the students, and write the results files.
 
-    A result that is there already, from the same teacher and protocol, is reused.
+    A result that is there already, from the same teacher and protocol, is reused. A task that the teacher
+    cannot act in gets a result that says why, and is tried again the next time.
 
     Args:
-        task: a task's name, a list of names, or `all`.
+        task: a task's name, `all` (of the table), an official suite such as `libero_goal`, one of its tasks
+            such as `libero_goal/turn_on_the_stove`, a BDDL file, or a list of these.
         protocol: which initial states, how many, how many actions of a chunk are executed, ...
         teacher: which teacher: `class_path` and, if it takes any, `init_args`.
         noise: perturbs what the teacher commands; off by default.
@@ -48,14 +48,14 @@ def evaluate_teacher(
         LitDistillError: unknown task or teacher, or episodes that no worker could finish.
     """
     actor = TeacherActor(TeacherSpec.of(teacher), noise)
-    names = list(TASKS) if task == ALL else [task] if isinstance(task, str) else task
-    for name in [get_task(name).name for name in names]:
-        result = ResultName(study, name, method, results)
-        evaluate_from(Simulator, result, actor, protocol, Path(videos))
+    for each in task_names(task):
+        name = ResultName(study, get_task(each).name, method, results)
+        evaluate_from(Simulator, each, name, actor, protocol, Path(videos))
 
 
 def evaluate_from(
-    simulator: Callable[[Task, int], ChunkSimulator],
+    simulator: MakeSimulator,
+    task: str,
     name: ResultName,
     actor: TeacherActor,
     protocol: Protocol,
@@ -67,7 +67,12 @@ def evaluate_from(
         print(f"{stored} is there: reused", flush=True)
         return
     label = f"{name.task}: {name.method} on {protocol.split}"
-    evaluation = evaluate(name.task, actor, protocol, label, simulator=simulator)
+    try:
+        evaluation = evaluate(task, actor, protocol, label, simulator=simulator)
+    except Refusal as refusal:
+        path = write_refusal(name, protocol, refusal.reason, config=config, noise=_noise(actor))
+        print(f"{name.task} {name.method}: refused: it {refusal.reason}; {path}", flush=True)
+        return
     path = write_result(name, protocol, evaluation, config=config, noise=_noise(actor))
     outcomes = {episode["state"]: episode["outcome"] for episode in evaluation.episodes}
     for job, frames in evaluation.videos.items():

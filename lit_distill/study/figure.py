@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 from lit_distill.evaluation import wilson_interval
 from lit_distill.study.summary import short
+
+MANY_TASKS = 20
+"""From so many tasks on, the bars lie and the names are cut to `NAME_LENGTH` letters."""
+NAME_LENGTH = 60
 
 Series = tuple[str, list[tuple[int, int] | None]]
 """A method's label, and its successes and episodes of each task, None where there is no result."""
@@ -20,7 +25,9 @@ def success_figure(tasks: Sequence[str], series: Sequence[Series]) -> bytes:
     """
     from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
-    figure = Figure(figsize=(max(6.0, 1.2 * len(tasks) + 2.0), 3.8), layout="constrained")
+    lying = len(tasks) >= MANY_TASKS
+    size = (10.0, 0.3 * len(tasks) + 1.5) if lying else (max(6.0, 1.2 * len(tasks) + 2.0), 3.8)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(series)
     for number, (label, counts) in enumerate(series):
@@ -31,13 +38,25 @@ def success_figure(tasks: Sequence[str], series: Sequence[Series]) -> bytes:
         intervals = [wilson_interval(k, n) for k, n in known]
         below = [max(0.0, rate - low) for rate, (low, _) in zip(rates, intervals, strict=True)]
         above = [max(0.0, high - rate) for rate, (_, high) in zip(rates, intervals, strict=True)]
-        axes.bar(places, rates, 0.9 * width, yerr=[below, above], capsize=2, ecolor="0.3", label=label)
-    axes.set_xticks(range(len(tasks)), [short(task) for task in tasks], rotation=30, ha="right")
-    axes.set_ylim(0.0, 1.05)
-    axes.set_ylabel("success rate")
-    axes.grid(axis="y", alpha=0.3)
+        style: dict[str, Any] = {"capsize": 2, "ecolor": "0.3", "label": label}
+        if lying:
+            axes.barh(places, rates, 0.9 * width, xerr=[below, above], **style)
+        else:
+            axes.bar(places, rates, 0.9 * width, yerr=[below, above], **style)
+    if lying:
+        axes.set_yticks(range(len(tasks)), [_cut(short(task)) for task in tasks])
+        axes.set_ylim(len(tasks) - 0.5, -0.5)  # from the top, in the order of the table
+        axes.set(xlim=(0.0, 1.05), xlabel="success rate")
+    else:
+        axes.set_xticks(range(len(tasks)), [short(task) for task in tasks], rotation=30, ha="right")
+        axes.set(ylim=(0.0, 1.05), ylabel="success rate")
+    axes.grid(axis="x" if lying else "y", alpha=0.3)
     axes.set_axisbelow(True)
     figure.legend(loc="outside upper center", ncols=min(3, len(series)), frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"

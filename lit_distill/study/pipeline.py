@@ -27,7 +27,7 @@ from lit_distill.lightning_cli import check_lightning
 from lit_distill.results import ResultName
 from lit_distill.study.stages import TEACHER, Stage, Study, check_students, stages
 from lit_distill.study.summary import TaskSummary, duration, print_summary
-from lit_distill.tasks import get_task
+from lit_distill.tasks import embedding_row, get_task
 
 PATIENCE = 30.0
 """Seconds that an interrupted stage has to end by itself."""
@@ -94,6 +94,7 @@ def run_with(runner: Runner, tasks: list[str], study: Study) -> None:
     if not tasks:
         raise LitDistillError("tasks: name at least one")
     for task in tasks:
+        embedding_row(get_task(task))
         check_students(get_task(task).name, study)
     for student in study.students:
         check_lightning(["fit", *student.arguments(tasks[0], study)])

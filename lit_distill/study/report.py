@@ -15,13 +15,22 @@ from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import wilson_interval
 from lit_distill.schema import CHUNK_LENGTH, OUTCOMES
 from lit_distill.study.figure import success_figure
+from lit_distill.study.potential import Potential, potential
 from lit_distill.study.stored import study_results
 from lit_distill.study.summary import rate, short
+from lit_distill.tasks.official import split_name
 
 METHODS = ("teacher", "bc", "dagger", "awac")
 """The paper's order; other methods follow."""
 NONE = "–"
 
+POTENTIAL = """\
+## The teacher's value as a potential
+
+Falls: share of the chunk-to-chunk steps of successful episodes on which the value falls. AUROC: of the value
+at each chunk against the episode's success. Last value of failures: mean at the last chunk of the episodes
+without success.\
+"""
 PERCENTILES = ("p50", "p95", "p99")
 
 
@@ -106,9 +115,10 @@ def _order(column: Column) -> tuple[Any, ...]:
 
 def _series(tasks: Sequence[str], column: Column, cells: Cells) -> list[tuple[int, int] | None]:
     """Successes and episodes of each task, None where there is no result."""
+    found = [cells.get((task, column)) for task in tasks]
     return [
-        (cell.result["success"], cell.result["n"]) if (cell := cells.get((task, column))) else None
-        for task in tasks
+        (cell.result["success"], cell.result["n"]) if cell and not cell.result.get("refused") else None
+        for cell in found
     ]
 
 
@@ -119,10 +129,12 @@ def markdown(
     study: str, command: str, tasks: list[str], columns: list[Column], cells: Cells, folder: Path
 ) -> str:
     """The whole page, which will be in `folder`."""
+    refused = any(cell.result.get("refused") for cell in cells.values())
+    refusals = " A task that a method refused\ncounts in no rate, mean or interval." if refused else ""
     sections = [
         f"# Results: {study}",
         f"Made by `{command}` from the results files in this folder; do not edit.\n"
-        "Every entry is successes / episodes = rate [95 % Wilson interval].",
+        "Every entry is successes / episodes = rate [95 % Wilson interval]." + refusals,
         "![Success by task and method](success.png)",
         "## Success",
         success_table(tasks, columns, cells),
@@ -134,6 +146,7 @@ def markdown(
         "## Load during the rollouts",
         "Means over tasks; all processes of the evaluation, rendering included (100 % CPU = one core).",
         load_table(columns, cells),
+        *potential_section(tasks, columns, cells),
         "## Where the numbers are from",
         "A `+` after a commit: with changes that were not committed.",
         sources_table(tasks, columns, cells, folder),
@@ -148,18 +161,33 @@ def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def success_table(tasks: list[str], columns: list[Column], cells: Cells) -> str:
-    """Tasks by methods, and all episodes of a method together."""
+    """Tasks by methods, and all episodes of a method together: of each official suite, and of all tasks."""
     rows = [
         [short(task), *(rate(cells[task, c].result) if (task, c) in cells else NONE for c in columns)]
         for task in tasks
     ]
-    pooled = []
-    for column in columns:
-        counts = [count for count in _series(tasks, column, cells) if count]
-        k, n = sum(k for k, _ in counts), sum(n for _, n in counts)
+    suites: dict[str, list[str]] = {}
+    for task in tasks:
+        if found := split_name(task):
+            suites.setdefault(found[0], []).append(task)
+    groups = {f"{suite}, all episodes": members for suite, members in suites.items()} | {
+        "all episodes": tasks
+    }
+    for name, members in groups.items():
+        rows.append([name, *(_pooled(members, column, cells) for column in columns)])
+    return table(["task", *(column.label for column in columns)], rows)
+
+
+def _pooled(tasks: Sequence[str], column: Column, cells: Cells) -> str:
+    """All episodes of some tasks together, and how many tasks were refused."""
+    counts = [count for count in _series(tasks, column, cells) if count]
+    refused = sum(bool(cell.result.get("refused")) for task in tasks if (cell := cells.get((task, column))))
+    k, n = sum(k for k, _ in counts), sum(n for _, n in counts)
+    entries = [f"{refused} of {len(tasks)} tasks refused"] if refused else []
+    if n:
         low, high = wilson_interval(k, n)
-        pooled.append(f"{k}/{n} = {k / n:.2f} [{low:.2f}, {high:.2f}]")
-    return table(["task", *(column.label for column in columns)], [*rows, ["all episodes", *pooled]])
+        entries.insert(0, f"{k}/{n} = {k / n:.2f} [{low:.2f}, {high:.2f}]")
+    return ", ".join(entries) or NONE
 
 
 def means_table(columns: list[Column], cells: Cells) -> str:
@@ -202,6 +230,21 @@ def load_table(columns: list[Column], cells: Cells) -> str:
     return table(["method", "tasks", *keys.values(), "machine"], rows)
 
 
+def potential_section(tasks: list[str], columns: list[Column], cells: Cells) -> list[str]:
+    """What the teacher's values say, nothing where no result has any."""
+    rows = []
+    for column in columns:
+        found = {task: cells[task, column].result["episodes"] for task in tasks if (task, column) in cells}
+        pooled = [episode for episodes in found.values() for episode in episodes]
+        entries = {short(task): episodes for task, episodes in found.items()} | {"all episodes": pooled}
+        rows += [
+            [name, column.label, *said.shown()]
+            for name, episodes in entries.items()
+            if (said := potential(episodes))
+        ]
+    return [POTENTIAL, table(["task", "method", *Potential.HEADINGS], rows)] if rows else []
+
+
 def sources_table(tasks: list[str], columns: list[Column], cells: Cells, folder: Path) -> str:
     """Each results file, linked from `folder`, with its commit and seeds."""
     rows = []
@@ -218,7 +261,9 @@ def sources_table(tasks: list[str], columns: list[Column], cells: Cells, folder:
 
 
 def _results(column: Column, cells: Cells) -> list[dict[str, Any]]:
-    return [cell.result for (_, other), cell in sorted(cells.items()) if other == column]
+    """Of the tasks that were not refused."""
+    found = [cell.result for (_, other), cell in sorted(cells.items()) if other == column]
+    return [result for result in found if not result.get("refused")]
 
 
 def _mean(values: Sequence[float | None], digits: int) -> str:
@@ -243,9 +288,10 @@ def comma_separated(cells: Cells) -> str:
                 "task": task,
                 **column._asdict(),
                 **{outcome: result[outcome] for outcome in (*OUTCOMES, "error")},
-                "success_rate": result["success"] / result["n"],
-                "ci95_low": result["ci95"][0],
-                "ci95_high": result["ci95"][1],
+                "refused": result.get("refused"),
+                "success_rate": result["success_rate"],
+                "ci95_low": result["ci95"][0] if result["ci95"] else None,
+                "ci95_high": result["ci95"][1] if result["ci95"] else None,
                 "steps_mean": result["steps_mean"],
                 **{f"latency_{name}_ms": result["latency_ms"].get(name) for name in PERCENTILES},
                 "train_seed": result["train_seed"],

@@ -17,7 +17,7 @@ def stored_result(name: ResultName, protocol: Protocol, config: dict[str, Any]) 
     """The results file of an evaluation if it needs not be done again.
 
     It must be complete, from the same protocol (workers aside), simulator and `config`. Changes of the code
-    are not noticed: delete the file to measure again.
+    are not noticed: delete the file to measure again. A refusal never stands: it is quick to ask again.
 
     Args:
         name: study, task, method.
@@ -30,9 +30,11 @@ def stored_result(name: ResultName, protocol: Protocol, config: dict[str, Any]) 
     result = read_result(path)
     expected = config | {"protocol": asdict(replace(protocol, workers=0))}
     stored = result.get("config", {})
+    # A file from before an option existed was made with what is now its default.
+    stored = stored | {"protocol": asdict(Protocol()) | stored.get("protocol", {})}
     same = all(stored.get(key) == value for key, value in expected.items())
-    same = same and result.get("fingerprint") == fingerprint(protocol.image_size)
-    return path if same and result.get("complete") else None
+    same = same and result.get("fingerprint") == fingerprint(protocol.image_size, protocol.meshes)
+    return path if same and result.get("complete") and not result.get("refused") else None
 
 
 def study_results(study: str, root: str = "experiments/results") -> list[tuple[Path, dict[str, Any]]]:
@@ -62,7 +64,8 @@ def _check(path: Path, result: dict[str, Any], study: str) -> None:
             f"{path}: incomplete, {counts['error']} of {n} episodes ended in an error; evaluate again"
         )
     finished = sum(count or 0 for count in counts.values())
-    if not result.get("complete") or finished != n or len(result.get("episodes", [])) != n:
+    expected = 0 if result.get("refused") else n
+    if not result.get("complete") or not finished == len(result.get("episodes", [])) == expected:
         raise LitDistillError(f"{path}: incomplete, {finished} of {n} episodes; evaluate again")
     if result["study"] != study:
         raise LitDistillError(f"{path}: belongs to study {result['study']!r}; move or delete it")

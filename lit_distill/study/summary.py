@@ -83,7 +83,9 @@ def summary_table(results: Sequence[Sequence[dict[str, Any]]]) -> Table:
 
 
 def rate(result: dict[str, Any]) -> str:
-    """`k/n = rate [low, high]`."""
+    """`k/n = rate [low, high]`, or why the teacher did not act."""
+    if result.get("refused"):
+        return f"refused: it {result['refused']}"
     low, high = result["ci95"]
     return (
         f"{result['success']}/{result['n']} = {result['success'] / result['n']:.2f} [{low:.2f}, {high:.2f}]"

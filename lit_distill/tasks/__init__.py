@@ -1,40 +1,27 @@
-"""The tasks: the paper's Table 5, with our own BDDL files.
+"""The tasks: the paper's Table 5 with our own BDDL files, the official LIBERO suites, and any BDDL file.
 
-A task's `index` is its row in Table 5 and never changes: it selects the student's task embedding.
+A task of the table has an `index`: its row in Table 5, which never changes and selects the student's task
+embedding. The others have none: a teacher can act in them, but no student is trained on them.
 """
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 from pathlib import Path
 
 from lit_distill.errors import LitDistillError
+from lit_distill.tasks.bddl import read_problem
+from lit_distill.tasks.goals import check_predicates
+from lit_distill.tasks.official import OFFICIAL_SUITES, official_task, split_name, suite_tasks
+from lit_distill.tasks.task import Task
 
 BDDL_FOLDER = Path(__file__).parent / "bddl"
 STATES_FOLDER = Path(__file__).parent / "states"
+ALL = "all"
+FILE_HORIZON = 520
+"""Horizon of a task that is given as a BDDL file: the longest of the official ones."""
 
-
-@dataclass(frozen=True)
-class Task:
-    """One manipulation task.
-
-    Attributes:
-        name: as in the paper's Table 5.
-        index: row of Table 5, from 0.
-        language: the instruction, in no official LIBERO suite (§4.1).
-        horizon: control steps (20 Hz) after which an episode is a timeout; the 10 settling steps at
-            reset are not counted.
-        scene: LIBERO's problem class.
-        bddl: the BDDL file.
-    """
-
-    name: str
-    index: int
-    language: str
-    horizon: int
-    scene: str
-    bddl: Path
+__all__ = ["BDDL_FOLDER", "STATES_FOLDER", "TASKS", "Task", "embedding_row", "get_task", "task_names"]
 
 
 def _basket_task(name: str, index: int, language: str) -> Task:
@@ -106,12 +93,75 @@ TASKS: dict[str, Task] = {
 def get_task(name: str) -> Task:
     """Return the task called `name`.
 
+    Args:
+        name: a name in the table, an official one such as `libero_goal/turn_on_the_stove` (an underscore in
+            place of the slash is the same), or the path of a BDDL file, `<folder>/<name>.bddl`.
+
     Raises:
-        LitDistillError: no such task; names the nearest spelling and the known ones.
+        LitDistillError: no such task; names the nearest spelling and the known ones. Or a BDDL file that
+            cannot be read or whose goal can never hold.
     """
     if name in TASKS:
         return TASKS[name]
+    if name.endswith(".bddl"):
+        return _file_task(Path(name))
+    if split_name(name) is not None:
+        return official_task(name)
     nearest = [task for task in TASKS if task.endswith(f"_{name}")]
     nearest = nearest or difflib.get_close_matches(name, TASKS, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    raise LitDistillError(f"task: unknown task {name!r}; {hint}known tasks: {', '.join(TASKS)}")
+    raise LitDistillError(
+        f"task: unknown task {name!r}; {hint}known tasks: {', '.join(TASKS)}; "
+        f"official ones: {', '.join(f'{suite}/NAME' for suite in OFFICIAL_SUITES)}; or a file NAME.bddl"
+    )
+
+
+def task_names(task: str | list[str]) -> list[str]:
+    """The tasks that a user means.
+
+    Args:
+        task: a task's name, `all` (of the table), an official suite such as `libero_goal`, or a list of them.
+
+    Raises:
+        LitDistillError: an unknown task, or none.
+    """
+    names: list[str] = []
+    for entry in [task] if isinstance(task, str) else task:
+        if entry == ALL:
+            names += TASKS
+        elif entry in OFFICIAL_SUITES:
+            names += suite_tasks(entry)
+        else:
+            get_task(entry)
+            names.append(entry)
+    if not names:
+        raise LitDistillError("task: name at least one")
+    return names
+
+
+def embedding_row(task: Task) -> int:
+    """The task's row in the student's task embedding.
+
+    Raises:
+        LitDistillError: it has none.
+    """
+    if task.index is None:
+        raise LitDistillError(
+            f"task: {task.name} is not in the task table, so a student has no embedding for it; "
+            f"students are trained on: {', '.join(TASKS)}"
+        )
+    return task.index
+
+
+def _file_task(path: Path) -> Task:
+    problem = read_problem(path)
+    check_predicates(problem)
+    return Task(
+        name=path.stem,
+        index=None,
+        language=problem.language,
+        horizon=FILE_HORIZON,
+        scene=problem.scene,
+        bddl=path,
+        states=path.with_suffix(".npz"),
+    )

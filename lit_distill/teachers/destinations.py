@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
-from lit_distill.sim.scene import Scene
+from lit_distill.sim.scene import Extent, Scene
 
 CARRY_CLEARANCE_M = 0.035
 RELEASE_ABOVE_RIM_M = 0.01
 OVER_CONTAINER_M = 0.025
+WALL_M = 0.02
+"""Wall of a basket (1.3 cm) and some play."""
+INSIDE_M = 0.01
+"""How far within the wall the inner end of an object that is too long comes down."""
+ON_BURNER_M = 0.015
+BURNER_ABOVE_SITE_M = 0.0255
+"""From the region's site, in the middle of the stove's base, up to its surface."""
+ABOVE_SUPPORT_M = 0.012
+ON_SUPPORT_M = 0.01
+CORNERS = ((1.0, 1.0), (-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0))
+"""Where several objects go in one region, in this order."""
+SHARE_OF_REGION = 0.8
+"""How far towards the corner of a region without walls an object's origin is put."""
+SHARED_OBJECT_M = 0.012
+"""How far from the middle of an object, in x and in y, each of several others is put: LIBERO allows 3 cm."""
+BESIDE_OTHERS_M = 0.012
+"""How precisely (m) it comes down there."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +81,131 @@ class OpenContainer:
         return self.scene.met(["in", self.target, self.region])
 
     def placement(self) -> Placement:
-        """Over the middle, as low as the hand can go between the walls; see `Destination`."""
+        """Over the middle, as low as the hand can go between the walls; see `Destination`.
+
+        An object that is too long to lie between the walls is let go so far to the side that it tips in.
+        """
         extent = self.scene.extent(self.container)
         return Placement(
-            position=np.array([*extent.centre[:2], extent.bottom]),
+            position=np.array([*(extent.centre[:2] + self._aside(extent)), extent.bottom]),
             carry_height=extent.top + CARRY_CLEARANCE_M,
             tolerance=OVER_CONTAINER_M,
             lowest_hand=extent.top + RELEASE_ABOVE_RIM_M,
         )
+
+    def _aside(self, container: Extent) -> np.ndarray:
+        """Offset [2] from the middle at which one end of the object clears the wall, 0 if both do."""
+        target = self.scene.extent(self.target)
+        inner = 0.5 * (container.high - container.low)[:2] - WALL_M
+        too_long = 0.5 * (target.high - target.low)[:2] - inner
+        if too_long.max() <= 0.0:
+            return np.zeros(2)
+        axis = self.scene.long_axis(self.target)[:2]
+        along = axis / max(float(np.linalg.norm(axis)), 1e-9)
+        shift = max((too_long + INSIDE_M) / np.maximum(np.abs(along), 0.3))
+        towards_target = np.sign(along @ (target.centre - container.centre)[:2]) or 1.0
+        return along * towards_target * min(shift, float(inner.min()))
+
+
+class CookRegion:
+    """The burner of a flat stove.
+
+    LIBERO's `On` asks for contact with the stove and for the body's origin above the region.
+
+    Args:
+        scene: view of the simulator's present state.
+        target: LIBERO's name of the object to be put there.
+        stove: LIBERO's name of the stove.
+        region: the goal's region, as in the BDDL file.
+    """
+
+    def __init__(self, scene: Scene, target: str, stove: str, region: str) -> None:
+        self.scene, self.target, self.region = scene, target, region
+
+    def reached(self) -> bool:
+        """Whether the object stands on the burner; see `Destination`."""
+        return self.scene.met(["on", self.target, self.region])
+
+    def placement(self) -> Placement:
+        """The body's origin over the burner's middle; see `Destination`."""
+        middle, _ = self.scene.region_box(self.region)
+        surface = middle[2] + BURNER_ABOVE_SITE_M
+        box = self.scene.extent(self.target)
+        centre = middle + box.centre - self.scene.position(self.target)
+        return Placement(
+            position=np.array([*centre[:2], surface]),
+            carry_height=surface + CARRY_CLEARANCE_M,
+            tolerance=ON_BURNER_M,
+            lowest_hand=surface,
+        )
+
+
+class OnObject:
+    """On top of a flat object such as a plate.
+
+    LIBERO's `On` asks for contact, and for the bodies' origins within 3 cm of each other horizontally.
+
+    Args:
+        scene: view of the simulator's present state.
+        target: LIBERO's name of the object to be put there.
+        support: LIBERO's name of the object that it is put onto.
+        place: the goal's second argument: the object itself.
+    """
+
+    def __init__(self, scene: Scene, target: str, support: str, place: str) -> None:
+        self.scene, self.target, self.support, self.place = scene, target, support, place
+
+    def reached(self) -> bool:
+        """Whether the object is on the other; see `Destination`."""
+        return self.scene.met(["on", self.target, self.place])
+
+    def placement(self) -> Placement:
+        """Origin above origin, let go just above it; see `Destination`."""
+        support, target = self.scene.extent(self.support), self.scene.extent(self.target)
+        middle = self.scene.position(self.support) + target.centre - self.scene.position(self.target)
+        return Placement(
+            position=np.array([*middle[:2], support.bottom + ABOVE_SUPPORT_M]),
+            carry_height=support.top + CARRY_CLEARANCE_M,
+            tolerance=ON_SUPPORT_M,
+            lowest_hand=support.bottom,
+        )
+
+
+class Shared:
+    """One of several places in the same region or on the same object, towards one of its corners.
+
+    Args:
+        scene: view of the simulator's present state.
+        destination: the place that an object would get alone.
+        target: LIBERO's name of the object to be put there.
+        place: the goal's second argument: a region, or an object.
+        index: which of the places, from 0.
+        walls: whether the region ends at walls, so that the whole object must keep within.
+    """
+
+    def __init__(
+        self, scene: Scene, destination: Destination, target: str, place: str, index: int, walls: bool
+    ) -> None:
+        self.scene, self.destination, self.target, self.place = scene, destination, target, place
+        self.corner, self.walls = np.array(CORNERS[index % len(CORNERS)]), walls
+
+    def reached(self) -> bool:
+        """See `Destination`."""
+        return self.destination.reached()
+
+    def placement(self) -> Placement:
+        """The destination's own placement, moved aside; see `Destination`."""
+        placement = self.destination.placement()
+        position = placement.position.copy()
+        position[:2] += self.corner * self._room()
+        return replace(placement, position=position, tolerance=min(placement.tolerance, BESIDE_OTHERS_M))
+
+    def _room(self) -> np.ndarray:
+        """How far [2] the object may be from the middle."""
+        if self.scene.parent(self.place) is None:
+            return np.full(2, SHARED_OBJECT_M)
+        half = self.scene.region_box(self.place)[1][:2]
+        if not self.walls:
+            return SHARE_OF_REGION * half
+        target = self.scene.extent(self.target)
+        return np.maximum(half - 0.5 * (target.high - target.low)[:2], 0.0)

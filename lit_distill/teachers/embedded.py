@@ -47,9 +47,7 @@ class EmbeddedTeacher:
         plan = self._plan_for(simulator)
         snapshot = simulator.snapshot()
         try:
-            simulator.refresh()
             actions, success = simulator.imagine(plan.act, CHUNK_LENGTH)
-            simulator.refresh()
             value = 1.0 if success else plan.progress()
         finally:
             simulator.restore(snapshot)

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from lit_distill.sim.scene import Scene
+from lit_distill.teachers.bowl_grasps import bowl_grasps
+from lit_distill.teachers.dish_grasps import dish_grasps
+from lit_distill.teachers.grasp import Grasp
+from lit_distill.teachers.holds import MOKA_POT, hold_grasps
+from lit_distill.teachers.mug_grasps import MUGS, mug_grasps
 
 BELOW_TOP_M = 0.022
 ABOVE_BOTTOM_M = 0.015
-
-
-@dataclass(frozen=True)
-class Grasp:
-    """Where to close the fingers.
-
-    Attributes:
-        position: grip site position [3], m, world.
-        axis: unit vector [3] along which the fingers close, horizontal.
-        width: what the fingers close on along the axis, m.
-    """
-
-    position: np.ndarray
-    axis: np.ndarray
-    width: float
-
-
-def grasp_candidates(scene: Scene, name: str) -> list[Grasp]:
-    """Return the grasps of an object in its present pose, in no particular order."""
-    return box_grasps(scene, name)
 
 
 def box_grasps(scene: Scene, name: str) -> list[Grasp]:
@@ -44,3 +30,34 @@ def box_grasps(scene: Scene, name: str) -> list[Grasp]:
         flat /= np.linalg.norm(flat)
         grasps.append(Grasp(position, flat, scene.width_along(name, flat)))
     return grasps
+
+
+GRASPS: dict[str, Callable[[Scene, str], list[Grasp]]] = {
+    **dict.fromkeys(
+        (
+            "alphabet_soup",
+            "bbq_sauce",
+            "black_book",
+            "butter",
+            "chocolate_pudding",
+            "cream_cheese",
+            "ketchup",
+            "milk",
+            "orange_juice",
+            "salad_dressing",
+            "tomato_sauce",
+            "wine_bottle",
+        ),
+        box_grasps,
+    ),
+    **dict.fromkeys(("akita_black_bowl", "white_bowl"), bowl_grasps),
+    "plate": dish_grasps,
+    "moka_pot": partial(hold_grasps, holds=MOKA_POT),
+    **dict.fromkeys(MUGS, mug_grasps),
+}
+"""Category of an object -> its grasps in its present pose, in no particular order."""
+
+
+def grasp_candidates(scene: Scene, name: str) -> list[Grasp]:
+    """Return the grasps of an object of a category in `GRASPS` in its present pose, or of its box."""
+    return GRASPS[scene.category(name)](scene, name) or box_grasps(scene, name)

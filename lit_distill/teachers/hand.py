@@ -13,14 +13,20 @@ import numpy as np
 from lit_distill.schema import ACTION_DIM
 from lit_distill.sim.osc import POSITION_SCALE_M, ROTATION_SCALE_RAD
 from lit_distill.sim.scene import Scene
+from lit_distill.teachers.grasp import DOWN
 
 OPEN, CLOSE = -1.0, 1.0
 POSITION_GAIN, ROTATION_GAIN = 1.6, 1.2
+UPRIGHT_GAIN, UPRIGHT_FULL_RAD = 0.25, 0.4
+"""Share of the gain that sets a slight tilt right, and the tilt from which on all of it does: the arm's own
+acceleration tilts the hand a little, its braking tilts it back, and correcting that disturbs the motion."""
 MAX_OPENING_M = 0.08
-SPEED_M = 0.0145
-"""Distance that the saturated position command covers in one control step."""
-SLOW_WITHIN_M, SLOWEST = 0.12, 0.3
-"""Closer to where it is going than this, the hand moves slower, down to this share of its top speed."""
+SPEED_M = 0.0127
+"""Distance along one axis that the saturated position command covers in one control step (measured)."""
+TURN_SPEED_RAD = 0.08
+"""Turn about the vertical that the saturated rotation command gives in one control step (measured)."""
+SLOW_WITHIN_M, SLOWEST = 0.045, 0.35
+"""Closer to where it is going than this, a careful hand moves slower, down to this share of its top speed."""
 
 # The hand, measured from the grip site along the approach direction and across it.
 FINGERTIP_M = 0.013
@@ -30,13 +36,26 @@ HAND_HALF_DEPTH_M = 0.035
 
 FIRM_COMMAND = 0.7
 """Gripper command from which on the fingers press."""
+STILL_CLOSING_M_S = 0.02
+"""Fingers that close faster than this have met nothing yet; empty ones take 11 control steps to stop."""
+BLOCKED_OPENING_M = 0.012
+"""Firmly closed fingers that are still so far apart have something between them."""
 JOINT_7_LIMIT_RAD = 2.6
 TRAVEL_CLEARANCE_M = 0.05
 
+# Reach: the wrist's centre is this far above and behind the grip site of a hand that points down, the
+# shoulder this far above the base; the arm between them is straight at 0.719 m.
+WRIST_ABOVE_M, WRIST_BEHIND_M, SHOULDER_M = 0.21, 0.088, 0.333
+REACH_M = 0.713
+STRETCHED_RAD = -0.5
+"""Joint 4 beyond its straight position (-0.47): pulling the hand in would straighten the elbow further."""
+
 # Recovery.
-MAX_TILT_RAD = 0.6
-JOINT_MARGIN_RAD = 0.05
-REACH_M = 0.78
+BENT_BACK_RAD = 3.2
+"""Joint 6 beyond this: the wrist, turned by joint 5, is bent backwards. A hand that points down has it at 2
+to 2.5 rad; from here the shortest turn to that would end at the joint's limit, 3.75 rad."""
+MAX_TILT_RAD = 0.9
+JOINT_MARGIN_RAD = 0.02
 HOMING_GAIN = 1.0
 
 
@@ -52,14 +71,43 @@ class Hand:
 
     # -- motion ------------------------------------------------------------------------------------
 
-    def servo(self, offset: np.ndarray, yaw: float, gripper: float) -> np.ndarray:
-        """Action [7] that moves by `offset` [3] (m) and turns by `yaw` (rad, world z), pointing down.
+    def servo(
+        self,
+        offset: np.ndarray,
+        yaw: float,
+        gripper: float,
+        careful: bool = True,
+        approach: np.ndarray = DOWN,
+    ) -> np.ndarray:
+        """Action [7] that moves by `offset` [3] (m), turns by `yaw` (rad, world z), points along `approach`.
 
-        It slows down on arrival, which gives whoever imitates it more looks where precision counts.
+        A careful hand slows down on arrival, which gives whoever imitates it more looks where precision
+        counts.
         """
-        upright = np.cross(self.scene.eef_rotation[:, 2], np.array([0.0, 0.0, -1.0]))
-        speed = float(np.clip(np.linalg.norm(offset) / SLOW_WITHIN_M, SLOWEST, 1.0))
-        return action(offset, upright + np.array([0.0, 0.0, yaw]), gripper, speed)
+        tilt = self.tilt(approach)
+        tilt *= min(max(float(np.linalg.norm(tilt)) / UPRIGHT_FULL_RAD, UPRIGHT_GAIN), 1.0)
+        return self.reach(offset, tilt + np.array([0.0, 0.0, yaw]), gripper, careful)
+
+    def reach(self, offset: np.ndarray, turn: np.ndarray, gripper: float, careful: bool = True) -> np.ndarray:
+        """Action [7] like `servo`, with any turn [3] (axis-angle, rad)."""
+        slowing = float(np.linalg.norm(offset)) / SLOW_WITHIN_M if careful else 1.0
+        return action(offset, turn, gripper, speed=min(max(slowing, SLOWEST), 1.0))
+
+    def turn_towards(self, rotation: np.ndarray) -> np.ndarray:
+        """Turn [3] (axis-angle, rad) to an orientation [3, 3]: the approach direction goes the shortest way.
+
+        Rolling about it turns joint 7 by as much, so of the two ways round the one that joint 7 allows.
+        """
+        present = self.scene.eef_rotation
+        roll = float(twist(present.T @ rotation))
+        rolls = (roll, roll - 2 * np.pi, roll + 2 * np.pi)
+        joint_7 = self.scene.joints[6]
+        allowed = [turn for turn in rolls if abs(joint_7 + turn) < JOINT_7_LIMIT_RAD]
+        return swing(present[:, 2], rotation[:, 2]) + present[:, 2] * min(allowed or [roll], key=abs)
+
+    def tilt(self, approach: np.ndarray = DOWN) -> np.ndarray:
+        """Turn [3] (axis-angle, rad) that makes the hand point along a direction [3]."""
+        return swing(self.scene.eef_rotation[:, 2], approach)
 
     def wait(self, gripper: float) -> np.ndarray:
         """Action [7] that stays and opens or closes."""
@@ -70,53 +118,109 @@ class Hand:
         twist = self.scene.jacobian() @ (self.scene.home - self.scene.joints) * HOMING_GAIN
         return action(twist[:3], twist[3:], gripper)
 
-    def stranded(self) -> bool:
-        """Tilted, at a joint limit, or out of reach: the servo cannot be trusted from here."""
-        scene = self.scene
-        tilt = np.arccos(np.clip(-scene.eef_rotation[2, 2], -1.0, 1.0))
-        joints = scene.joints
-        margin = np.minimum(joints - scene.joint_limits[:, 0], scene.joint_limits[:, 1] - joints)
-        reach = np.linalg.norm(scene.eef_position[:2] - scene.base[:2])
-        return bool(tilt > MAX_TILT_RAD or margin.min() < JOINT_MARGIN_RAD or reach > REACH_M + 0.05)
+    def stranded(self, tilted: float = MAX_TILT_RAD) -> bool:
+        """Tilted further than `tilted` (rad), overstretched or at a joint limit: do not trust the servo."""
+        joints, limits = self.scene.joints, self.scene.joint_limits
+        margin = np.minimum(joints - limits[:, 0], limits[:, 1] - joints)
+        return bool(
+            np.linalg.norm(self.tilt()) > tilted
+            or joints[3] > STRETCHED_RAD
+            or joints[5] > BENT_BACK_RAD
+            or margin.min() < JOINT_MARGIN_RAD
+        )
 
-    def turn_to(self, axis: np.ndarray) -> float:
+    def turn_to(self, axis: np.ndarray, then: float = 0.0) -> float:
         """Turn (rad, about world z) that makes the fingers close along a horizontal direction [3].
 
         Of the two half turns the one that joint 7 allows. The hand points down: turning by +yaw about world
         z turns joint 7 by -yaw. Of two equal turns the one that leaves joint 7 nearer its middle, so that
         the same scene always gets the same answer.
+
+        Args:
+            axis: the direction.
+            then: a turn that is to follow, which joint 7 has to allow as well, one way round or the other.
         """
         closes = self.scene.eef_rotation[:, 0]
         error = np.arctan2(axis[1], axis[0]) - np.arctan2(closes[1], closes[0])
         error = (error + np.pi / 2) % np.pi - np.pi / 2
         joint_7 = self.scene.joints[6]
         allowed = [
-            turn for turn in (error, error - np.pi, error + np.pi) if abs(joint_7 - turn) < JOINT_7_LIMIT_RAD
+            turn
+            for turn in (error, error - np.pi, error + np.pi)
+            if abs(joint_7 - turn) < JOINT_7_LIMIT_RAD and (then == 0.0 or self._turns(then, joint_7 - turn))
         ]
         return float(min(allowed or [error], key=lambda turn: abs(turn) + 0.5 * abs(joint_7 - turn)))
+
+    def turn_by(self, turn: float) -> float:
+        """The given turn (rad, about world z) or a full turn less or more, as joint 7 allows."""
+        joint_7 = self.scene.joints[6]
+        return min(self._turns(turn, joint_7) or [turn], key=abs)
+
+    @staticmethod
+    def _turns(turn: float, joint_7: float) -> list[float]:
+        """What full turns make of a turn about world z that joint 7 allows where it is."""
+        turns = (turn, turn - 2 * np.pi, turn + 2 * np.pi)
+        return [each for each in turns if abs(joint_7 - each) < JOINT_7_LIMIT_RAD]
 
     # -- looking -----------------------------------------------------------------------------------
 
     def holds(self, name: str) -> bool:
-        """Whether the closing fingers touch an object on both sides."""
-        return self.scene.closing_command > 0.0 and self.scene.fingers_touching(name) == 2
+        """Whether the closing fingers touch an object on both sides, or on one and cannot close on it."""
+        if self.scene.closing_command <= 0.0:
+            return False
+        touching = self.scene.fingers_touching(name)
+        return touching == 2 or (touching == 1 and self.closed() and self.scene.opening > BLOCKED_OPENING_M)
+
+    def closed(self) -> bool:
+        """Whether the fingers have closed as far as they can: whatever they missed, they missed."""
+        closing = self.scene.opening_speed < -STILL_CLOSING_M_S
+        return self.scene.closing_command >= FIRM_COMMAND and not closing
 
     def within_reach(self, point: np.ndarray) -> bool:
-        """Whether the arm can work at a point [3]."""
-        return bool(np.linalg.norm(point[:2] - self.scene.base[:2]) <= REACH_M)
+        """Whether a hand that points down can bring the grip site to a point [3]."""
+        wrist = point - self.scene.base
+        outwards = float(np.linalg.norm(wrist[:2])) - WRIST_BEHIND_M
+        return bool(np.hypot(outwards, wrist[2] + WRIST_ABOVE_M - SHOULDER_M) <= REACH_M)
+
+    def ceiling(self, point: np.ndarray) -> float:
+        """Greatest height (m) to which a hand that points down can bring the grip site above a point [2+]."""
+        outwards = float(np.linalg.norm(point[:2] - self.scene.base[:2])) - WRIST_BEHIND_M
+        shoulder = self.scene.base[2] + SHOULDER_M - WRIST_ABOVE_M
+        return float(shoulder + np.sqrt(max(0.0, REACH_M**2 - outwards**2)))
 
     def travel_height(self, names: Iterable[str], highest: float = 0.4) -> float:
-        """Height (m) at which the grip site passes over the objects `names` that are lower than `highest`."""
-        tops = [top for name in names if (top := self.scene.extent(name).top) < highest]
-        return max(tops, default=highest / 2) + TRAVEL_CLEARANCE_M
+        """Height (m) at which the grip site passes over those of `names` lower than `highest` (m).
+
+        Both are measured from the surface that things stand on.
+        """
+        surface = self.scene.surface
+        tops = [top for name in names if (top := self.scene.extent(name).top) < surface + highest]
+        return max(tops, default=surface + highest / 2) + TRAVEL_CLEARANCE_M
 
 
 def action(offset: np.ndarray, turn: np.ndarray, gripper: float, speed: float = 1.0) -> np.ndarray:
-    """Action [7] for a displacement (m) and an axis-angle turn (rad), each scaled down as a vector."""
+    """Action [7] for a displacement (m) and an axis-angle turn (rad), each scaled down as a vector.
+
+    The largest component saturates: along a diagonal the hand is faster than along an axis.
+    """
     command = np.empty(ACTION_DIM)
     command[:3] = offset * (POSITION_GAIN / POSITION_SCALE_M)
     command[3:6] = turn * (ROTATION_GAIN / ROTATION_SCALE_RAD)
     for part, largest in ((slice(0, 3), speed), (slice(3, 6), 1.0)):
-        command[part] /= max(1.0, float(np.linalg.norm(command[part])) / largest)
+        command[part] /= max(1.0, float(np.abs(command[part]).max()) / largest)
     command[6] = gripper
     return command
+
+
+def twist(rotations: np.ndarray) -> np.ndarray:
+    """Angles (rad) [...] by which rotations [..., 3, 3] turn about z, beside what they tilt z."""
+    return np.arctan2(
+        rotations[..., 1, 0] - rotations[..., 0, 1], rotations[..., 0, 0] + rotations[..., 1, 1]
+    )
+
+
+def swing(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Shortest turn [3] (axis-angle, rad) from one direction [3] to another."""
+    axis = np.cross(start, end)
+    sine = float(np.linalg.norm(axis))
+    return np.asarray(axis * (np.arctan2(sine, start @ end) / max(sine, 1e-9)))

@@ -6,33 +6,56 @@ up again.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from lit_distill.sim.scene import Extent, Scene
+from lit_distill.teachers.clearance import clearance
 from lit_distill.teachers.destinations import Destination, Placement
-from lit_distill.teachers.grasps import Grasp, grasp_candidates
+from lit_distill.teachers.grasp import Grasp
+from lit_distill.teachers.grasps import grasp_candidates
 from lit_distill.teachers.hand import (
     CLOSE,
     FINGERTIP_M,
     FIRM_COMMAND,
-    HAND_HALF_DEPTH_M,
-    HAND_HALF_WIDTH_M,
     MAX_OPENING_M,
     OPEN,
-    PALM_M,
     SPEED_M,
     Hand,
 )
+from lit_distill.teachers.room import clashes
 
 # Grasp.
 ALIGN_HIGH_M, ALIGN_LOW_M, ALIGN_GRASP_M = 0.012, 0.02, 0.008
 CLOSING_PLAY_M = 0.02
-ALIGN_YAW_RAD = 0.1
-GRASP_HEIGHT_TOLERANCE_M = 0.008
+YAW_LEVER_M = 0.1
+"""A turn by a radian that is still missing counts as much as this distance."""
+HOVER_M = 0.03
+"""Fingertips that are not yet aligned stay up to so far above the object."""
+CONE = 1.5
+"""They come down with the distance from the grasp: height over distance."""
+GRASP_HEIGHT_TOLERANCE_M = 0.012
 MAX_GRASP_WIDTH_M = 0.072
-WIDTH_WORTH_A_RADIAN_M = 0.01
+WIDTH_WORTH_A_RADIAN_M = 0.015
 """How much thinner an axis must be to be worth a turn by a radian."""
+WAY_WORTH_A_RADIAN_M = 0.15
+"""How much nearer a grasp must be to be worth a turn by a radian."""
+CLASH_COST_RAD, MOST_CLASHES = 5.0, 3
+"""What each thing that the hand would hit costs, in radians of turning, and how many count."""
+UNREACHABLE_COST_RAD = 50.0
+TURN_HELD_COST = 1.5
+"""What a turn with the object in hand costs, compared with one before."""
 
+# Travel.
+FINGERS_HALF_M = 0.07
+PASS_OVER_M = 0.02
+FULL_SPEED_M = 0.04
+"""An offset from which on the command is saturated."""
+NEAR_DESTINATION_M = 0.15
+"""From so far away what is carried may be over the destination's walls."""
+PAUSE_BELOW_M = 0.02
+"""Sideways motion pauses when the height falls short of what the way demands by this."""
 RELEASE_HEIGHT_TOLERANCE_M = 0.01
 
 # Potential.
@@ -55,7 +78,9 @@ class PickPlace:
         self, scene: Scene, hand: Hand, target: str, destination: Destination, onto: str | None = None
     ) -> None:
         self.scene, self.hand, self.target, self.destination = scene, hand, target, destination
+        self._in_the_way = scene.geoms(*scene.fixtures, *(name for name in scene.objects if name != target))
         self.others = [name for name in scene.objects if name not in (target, onto)]
+        self.onto = [onto] if onto in scene.objects else []
 
     def done(self) -> bool:
         """Whether the object is in its place and let go; see `Skill`."""
@@ -67,7 +92,7 @@ class PickPlace:
         if self.hand.stranded():
             return self.hand.go_home(CLOSE if held else OPEN)
         target, placement = self.scene.extent(self.target), self.destination.placement()
-        if self._in_place(target, placement, held):
+        if self._in_place(target, placement, held) and (held or self.scene.closing_command > OPEN):
             return self.hand.wait(OPEN)
         if held:
             return self._place(target, placement)
@@ -76,89 +101,122 @@ class PickPlace:
     def remaining(self) -> float:
         """See `Skill`."""
         target, placement = self.scene.extent(self.target), self.destination.placement()
-        if self._lost(target):
-            return float("inf")
         steps = self._place_steps(target, placement)
-        return steps if self.hand.holds(self.target) else steps + self._pick_steps(self._grasp())
+        if self.hand.holds(self.target):
+            return steps
+        grasp = self._grasp()
+        return float("inf") if self._lost(target, grasp) else steps + self._pick_steps(grasp)
 
     # -- pick --------------------------------------------------------------------------------------
 
     def _pick(self, target: Extent, grasp: Grasp) -> np.ndarray:
-        position = self.scene.eef_position
+        scene, position = self.scene, self.scene.eef_position
+        servo = partial(self.hand.servo, approach=grasp.approach)
         error = grasp.position - position
-        sideways = float(np.linalg.norm(error[:2]))
-        yaw = self.hand.turn_to(grasp.axis)
-        high = self._travel_height()
-        at_height = error[2] > -GRASP_HEIGHT_TOLERANCE_M
-        if self.scene.closing_command >= FIRM_COMMAND:
-            # Closed and not holding: a miss. Open; rise once the fingers no longer surround the object.
-            return self.hand.servo(np.array([0.0, 0.0, 0.03]), 0.0, OPEN)
+        sideways = float(np.linalg.norm(grasp.on_the_way(position[2]) - position))
+        yaw = self.hand.turn_to(grasp.axis, grasp.turn_after)
+        misaligned = sideways + YAW_LEVER_M * abs(yaw)
+        if grasp.leans:
+            misaligned += YAW_LEVER_M * float(np.linalg.norm(self.hand.tilt(grasp.approach)))
+        opened = scene.opening > min(grasp.width + 0.01, MAX_OPENING_M - 0.005)
         # Fingers that started to close may push the object or the hand aside by their play.
-        play = CLOSING_PLAY_M if self.scene.closing_command > -1.0 else ALIGN_GRASP_M
-        if at_height and sideways < play and abs(yaw) < 2 * ALIGN_YAW_RAD:
-            return self.hand.servo(error, yaw, CLOSE)
-        opened = self.scene.opening > min(grasp.width + 0.01, MAX_OPENING_M - 0.005)
-        near = position[2] < target.top + FINGERTIP_M + 0.005
-        if near:
-            if sideways < ALIGN_LOW_M and opened and abs(yaw) < 2 * ALIGN_YAW_RAD:
+        play = CLOSING_PLAY_M if scene.closing_command > -1.0 else ALIGN_GRASP_M
+        below = FINGERTIP_M + FINGERS_HALF_M * float(np.linalg.norm(grasp.approach[:2]))
+        over = target.top + below + 0.005
+        if position[2] < over and sideways < NEAR_DESTINATION_M:
+            if self.hand.closed():
+                # Closed and not holding: a miss. Open; rise once the fingers no longer surround the object.
+                return servo(-0.03 * grasp.approach, 0.0, OPEN)
+            if error[2] > -GRASP_HEIGHT_TOLERANCE_M and misaligned < play + 0.012 and sideways < play:
+                return servo(error, yaw, CLOSE)
+            if misaligned < ALIGN_LOW_M + 0.01 and opened:
                 # Among the object: centre first, then go down.
-                return self.hand.servo(error if sideways < ALIGN_GRASP_M else error * [1, 1, 0.3], yaw, OPEN)
-            return self.hand.servo(np.array([0.0, 0.0, high - position[2]]), 0.0, OPEN)
-        if sideways < ALIGN_HIGH_M and abs(yaw) < ALIGN_YAW_RAD and opened:
-            return self.hand.servo(error, yaw, OPEN)
-        above = np.array([error[0], error[1], high - position[2]])
-        if position[2] < high - 0.02 and sideways > 0.05:
-            above[:2] *= 0.2  # rise before travelling
-            yaw = 0.0
-        return self.hand.servo(above, yaw, OPEN)
+                return servo(error if sideways < ALIGN_GRASP_M else error * [1, 1, 0.3], yaw, OPEN)
+        if misaligned < ALIGN_HIGH_M and opened:
+            return servo(error, yaw, OPEN)
+        hover = over + min(HOVER_M, CONE * misaligned)
+        offset = self._travel(
+            position,
+            grasp.on_the_way(hover),
+            hover,
+            np.full(2, FINGERS_HALF_M),
+            below,
+            [*self.others, *self.onto],
+        )
+        away = max(0.0, sideways - NEAR_DESTINATION_M)
+        offset = self._pass(offset, over - away - position[2])
+        return servo(offset, yaw, OPEN)
+
+    def _travel(
+        self,
+        position: np.ndarray,
+        goal: np.ndarray,
+        height: float,
+        half: np.ndarray,
+        below: float,
+        names: list[str],
+    ) -> np.ndarray:
+        """Offset [3] towards `height` above `goal` that passes over what is in the way.
+
+        Args:
+            position: present position [3] of the point that is moved.
+            goal: where it goes to; its height does not count.
+            height: at which it arrives.
+            half: half the horizontal size [2] of what moves.
+            below: how far what moves reaches below the point.
+            names: what could be in the way.
+        """
+        demand = clearance(position[:2], goal[:2], half, self._obstacles(names))
+        above = below + PASS_OVER_M
+        offset = np.array([*(goal[:2] - position[:2]), max(height, demand.way + above) - position[2]])
+        if offset[2] > 0.0:  # rise as fast as it goes sideways, not along the straight line
+            offset *= min(1.0, FULL_SPEED_M / max(FULL_SPEED_M, float(np.abs(offset[:2]).max())))
+            offset[2] = min(max(height, demand.way + above) - position[2], FULL_SPEED_M)
+        return self._pass(offset, demand.now + above - position[2])
+
+    def _obstacles(self, names: list[str]) -> list[Extent]:
+        return [self.scene.extent(name) for name in names]
+
+    @staticmethod
+    def _pass(offset: np.ndarray, missing: float) -> np.ndarray:
+        """Slow the sideways part of an offset down as height (m) is missing."""
+        return offset * [*2 * [np.clip(1.0 - missing / PAUSE_BELOW_M, 0.0, 1.0)], 1.0]
 
     def _grasp(self) -> Grasp:
         """The candidate that costs least."""
-        return min(grasp_candidates(self.scene, self.target), key=self._grasp_cost)
+        axis = self.destination.placement().axis
+        boxes = self.scene.box_corners(self._in_the_way).reshape(-1, 8, 3)
+        candidates = grasp_candidates(self.scene, self.target)
+        return min(candidates, key=lambda grasp: self._grasp_cost(grasp, axis, boxes))
 
-    def _grasp_cost(self, grasp: Grasp) -> float:
+    def _grasp_cost(self, grasp: Grasp, axis: np.ndarray | None, boxes: np.ndarray) -> float:
         """Prefer the thinnest axis (the most play for an imprecise hand), a small turn, free space."""
-        cost = grasp.width / WIDTH_WORTH_A_RADIAN_M + abs(self.hand.turn_to(grasp.axis))
+        cost = grasp.width / WIDTH_WORTH_A_RADIAN_M + abs(self.hand.turn_to(grasp.axis)) + grasp.penalty
         cost += 100.0 * max(0.0, grasp.width - MAX_GRASP_WIDTH_M) / WIDTH_WORTH_A_RADIAN_M
-        cost += 5.0 * sum(self._hand_would_hit(grasp, name) for name in self.others)
+        cost += CLASH_COST_RAD * min(clashes(grasp, boxes), MOST_CLASHES)
+        cost += float(np.linalg.norm(grasp.position - self.scene.eef_position)) / WAY_WORTH_A_RADIAN_M
+        cost += UNREACHABLE_COST_RAD * (not self.hand.within_reach(grasp.position))
+        if axis is not None:
+            cost += TURN_HELD_COST * np.arccos(min(1.0, abs(float(grasp.axis @ axis))))
         return cost
-
-    def _hand_would_hit(self, grasp: Grasp, name: str) -> bool:
-        """Whether the hand's box above the grasp overlaps another object."""
-        corners = self.scene.corners(name)
-        corners = corners[corners[:, 2] > grasp.position[2] + PALM_M]
-        if not len(corners):
-            return False
-        across = np.array([-grasp.axis[1], grasp.axis[0], 0.0])
-        relative = corners - grasp.position
-        along_axis, across_axis = relative @ grasp.axis, relative @ across
-        return bool(
-            along_axis.min() < HAND_HALF_WIDTH_M
-            and along_axis.max() > -HAND_HALF_WIDTH_M
-            and across_axis.min() < HAND_HALF_DEPTH_M
-            and across_axis.max() > -HAND_HALF_DEPTH_M
-        )
-
-    def _travel_height(self) -> float:
-        return self.hand.travel_height([*self.others, self.target])
 
     # -- place -------------------------------------------------------------------------------------
 
     def _place(self, target: Extent, placement: Placement) -> np.ndarray:
-        offset = placement.position - np.array([*target.centre[:2], target.bottom])
+        held = np.array([*target.centre[:2], target.bottom])
+        offset = placement.position - held
         sideways = float(np.linalg.norm(offset[:2]))
         yaw = 0.0 if placement.axis is None else self.hand.turn_to(placement.axis)
         if self.scene.closing_command < FIRM_COMMAND:
             return self.hand.wait(CLOSE)
-        if sideways < placement.tolerance and abs(yaw) < ALIGN_YAW_RAD:
+        if sideways < placement.tolerance and abs(yaw) < 0.1:
             drop = max(offset[2], placement.lowest_hand - self.scene.eef_position[2])
-            return self.hand.servo(np.array([offset[0], offset[1], drop]), yaw, CLOSE)
-        rise = placement.carry_height - target.bottom
-        if rise > 0.03 and sideways > 0.15:
-            return self.hand.servo(np.array([0.2 * offset[0], 0.2 * offset[1], rise]), 0.0, CLOSE)
-        if rise > 0.015:  # near a wall: rise first
-            return self.hand.servo(np.array([0.0, 0.0, rise]), 0.0, CLOSE)
-        return self.hand.servo(np.array([offset[0], offset[1], rise]), yaw, CLOSE)
+            return self.hand.servo(np.array([offset[0], offset[1], drop]), yaw, CLOSE, careful=False)
+        half = 0.5 * (target.high - target.low)[:2] + 0.015
+        offset = self._travel(held, placement.position, placement.carry_height, half, 0.0, self.others)
+        away = max(0.0, sideways - NEAR_DESTINATION_M)
+        offset = self._pass(offset, placement.carry_height - 0.01 - away - target.bottom)
+        return self.hand.servo(offset, yaw, CLOSE, careful=False)
 
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
         """Whether the object, if let go now, comes to rest where it should."""
@@ -169,26 +227,23 @@ class PickPlace:
         below_rim = target.bottom < placement.carry_height - 0.015
         return bool(over and below_rim and (hand_low or object_low or not held))
 
-    def _lost(self, target: Extent) -> bool:
-        """Whether the object is beyond the arm's reach."""
-        return not self.hand.within_reach(target.centre) or target.bottom < -0.05
+    def _lost(self, target: Extent, grasp: Grasp) -> bool:
+        """Whether the object, or the best that there is to hold it by, is beyond the arm's reach."""
+        return not self.hand.within_reach(grasp.position) or target.bottom < self.scene.surface - 0.05
 
     # -- potential ---------------------------------------------------------------------------------
 
     def _pick_steps(self, grasp: Grasp) -> float:
         position = self.scene.eef_position
-        high = self._travel_height()
-        sideways = np.linalg.norm(grasp.position[:2] - position[:2])
-        detour = 2.0 * max(0.0, high - position[2]) if sideways > ALIGN_LOW_M else 0.0
-        path = sideways + abs(position[2] - grasp.position[2]) + detour
+        path = float(np.abs(grasp.position - position).max())
         closing = GRASP_STEPS * (1.0 - max(0.0, self.scene.closing_command) * float(path < 0.03))
         return float(path / SPEED_M + closing)
 
     def _place_steps(self, target: Extent, placement: Placement) -> float:
-        sideways = float(np.linalg.norm(placement.position[:2] - target.centre[:2]))
+        sideways = float(np.abs(placement.position[:2] - target.centre[:2]).max())
         rise = max(0.0, placement.carry_height - target.bottom)
         if sideways < placement.tolerance:
             path = max(0.0, target.bottom - placement.position[2])
         else:
-            path = sideways + rise + placement.carry_height - placement.position[2]
+            path = max(sideways, rise) + placement.carry_height - placement.position[2]
         return path / SPEED_M + RELEASE_STEPS

@@ -13,7 +13,10 @@ from typing import Protocol
 import numpy as np
 
 FULL_SKILL_STEPS = 160.0
-"""Control steps of the longest way to bring about one predicate that is worth a potential above 0."""
+"""Control steps of the longest way to bring about one predicate that is worth a potential above the least."""
+LEAST_PROGRESS = 0.01
+"""Potential of a state that is far from the goal but not lost: 0 is kept for what is lost, since a collection
+ends an episode there."""
 
 
 class Skill(Protocol):
@@ -48,6 +51,8 @@ class Plan:
         return (undone[0] if undone else self.skills[-1]).act()
 
     def progress(self) -> float:
-        """Potential of the present state in [0, 1]: 1 - remaining steps / a full plan's; lost is 0."""
+        """Potential of the present state in [0, 1]: 1 - remaining steps / a full plan's; 0 says lost."""
         remaining = sum(skill.remaining() for skill in self.skills if not skill.done())
-        return float(np.clip(1.0 - remaining / (FULL_SKILL_STEPS * len(self.skills)), 0.0, 1.0))
+        if np.isinf(remaining):
+            return 0.0
+        return float(np.clip(1.0 - remaining / (FULL_SKILL_STEPS * len(self.skills)), LEAST_PROGRESS, 1.0))

@@ -1,0 +1,48 @@
+"""What every benchmark of the simulator does: its options, the clock, the JSON object at the end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lit_distill.hardware import describe_hardware
+from lit_distill.results import commit
+
+BASKET = "custom_libero_object_ketchup"
+
+
+def options(description: str | None) -> argparse.ArgumentParser:
+    """A parser with what all of them take."""
+    parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
+    parser.add_argument("--output", type=Path, help="also write the JSON object to this file")
+    return parser
+
+
+def seconds(work: Callable[[], Any]) -> tuple[float, float]:
+    """Wall-clock and processor seconds of one call; the latter also mean something on a busy machine."""
+    wall, processor = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - processor
+
+
+def median_ms(times: Sequence[tuple[float, float]]) -> dict[str, float]:
+    """Medians of what `seconds` gave, in milliseconds."""
+    wall, processor = zip(*times, strict=True)
+    return {
+        "wall": round(1e3 * statistics.median(wall), 3),
+        "processor": round(1e3 * statistics.median(processor), 3),
+    }
+
+
+def report(benchmark: str, figures: dict[str, Any], output: Path | None) -> None:
+    """Print the JSON object as the last line, and write it to a file if there is one."""
+    result = {"benchmark": benchmark, **figures, "hardware": describe_hardware(), "commit": commit()}
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result), flush=True)

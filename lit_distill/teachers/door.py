@@ -1,0 +1,145 @@
+"""Open and shut a microwave's door: closed fingers push it near its top, from inside or from outside."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lit_distill.sim.scene import Scene
+from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, OPEN, SPEED_M, Hand
+from lit_distill.teachers.microwave import DOOR_OUTSIDE_M, Microwave
+
+# LIBERO's microwave is open below -1.3 rad; at 0 it is shut, and it stops at -2.09 rad.
+OPEN_RAD, PUSH_OPEN_RAD = -1.25, -1.5
+"""A door that stands at the first angle leaves room for the hand; one that is being pushed goes further."""
+PUSH_AT_M = 0.19
+"""Distance from the hinge of the place that is pushed: the bar of the door begins at 0.227 m."""
+BELOW_TOP_M = 0.03
+"""How far the fingertips reach below the door's upper edge."""
+OVER_TOP_M = 0.02
+STANDOFF_M = 0.035
+"""Distance between the grip site and the side of the door that is pushed, before the fingers come down."""
+LEAD_M = 0.03
+CLOSED_M = 0.02
+ALIGNED_M = 0.015
+
+# Potential.
+COME_STEPS = 25.0
+RADIAN_STEPS = 22.0
+
+
+class CloseDoor:
+    """Shuts a microwave; see `skills.Skill`.
+
+    Args:
+        scene: view of the simulator's present state.
+        hand: the hand that pushes.
+        name: LIBERO's name of the microwave.
+    """
+
+    def __init__(self, scene: Scene, hand: Hand, name: str) -> None:
+        self.scene, self.hand, self.name = scene, hand, name
+        self.microwave = Microwave(scene, name)
+
+    def done(self) -> bool:
+        """Whether LIBERO takes it as closed; see `Skill`."""
+        return self.scene.met(["close", self.name])
+
+    def act(self) -> np.ndarray:
+        """See `Skill`."""
+        if self.hand.stranded():
+            return self.hand.go_home(OPEN)
+        return push_door(self.scene, self.hand, self.microwave, outside=True)
+
+    def remaining(self) -> float:
+        """See `Skill`."""
+        return _remaining(self.scene, self.microwave, abs(self.microwave.angle), outside=True)
+
+
+class OpenDoor:
+    """Opens a microwave that stands ajar; see `skills.Skill`.
+
+    Args:
+        scene: view of the simulator's present state.
+        hand: the hand that pushes.
+        name: LIBERO's name of the microwave.
+    """
+
+    def __init__(self, scene: Scene, hand: Hand, name: str) -> None:
+        self.scene, self.hand, self.name = scene, hand, name
+        self.microwave = Microwave(scene, name)
+
+    def done(self) -> bool:
+        """Whether it leaves room for the hand; see `Skill`."""
+        pushing = at_door(self.scene, self.microwave, outside=False)
+        return self.microwave.angle < (PUSH_OPEN_RAD if pushing else OPEN_RAD)
+
+    def act(self) -> np.ndarray:
+        """See `Skill`."""
+        if self.hand.stranded():
+            return self.hand.go_home(OPEN)
+        return push_door(self.scene, self.hand, self.microwave, outside=False)
+
+    def remaining(self) -> float:
+        """See `Skill`."""
+        return _remaining(self.scene, self.microwave, self.microwave.angle - OPEN_RAD, outside=False)
+
+
+def push_door(scene: Scene, hand: Hand, microwave: Microwave, outside: bool) -> np.ndarray:
+    """Action [7] that comes over the door to one side of it, goes down and pushes.
+
+    Args:
+        scene: view of the simulator's present state.
+        hand: the hand that pushes.
+        microwave: whose door.
+        outside: whether to push from outside, which shuts it.
+    """
+    position, low = scene.eef_position, microwave.top - BELOW_TOP_M + FINGERTIP_M
+    hinge, edge, _ = microwave.door()
+    away = _away(microwave, outside)
+    if at_door(scene, microwave, outside):
+        along, _ = _off_door(scene, microwave, outside)
+        offset = (PUSH_AT_M - along) * edge - LEAD_M * away
+        offset[2] = low - position[2]
+        return hand.servo(offset, 0.0, CLOSE, careful=False)
+    offset = hinge + PUSH_AT_M * edge + (_surface(outside) + STANDOFF_M) * away - position
+    over = microwave.top + OVER_TOP_M + FINGERTIP_M
+    if float(np.linalg.norm(offset[:2])) < ALIGNED_M and scene.opening < CLOSED_M:
+        offset[2] = low - position[2]
+        return hand.servo(offset, 0.0, CLOSE, careful=False)
+    if position[2] < over - 0.01:
+        return hand.servo(np.array([0.0, 0.0, over - position[2]]), 0.0, OPEN, careful=False)
+    offset[2] = over - position[2]
+    return hand.servo(offset, 0.0, CLOSE, careful=False)
+
+
+def at_door(scene: Scene, microwave: Microwave, outside: bool) -> bool:
+    """Whether the closed fingers are beside one side of the door, where they push it."""
+    along, off = _off_door(scene, microwave, outside)
+    sunk = scene.eef_position[2] < microwave.top - BELOW_TOP_M + FINGERTIP_M + 0.012
+    beside = 0.0 < off < STANDOFF_M + 2 * ALIGNED_M and abs(along - PUSH_AT_M) < 0.05
+    return bool(sunk and beside and scene.opening < CLOSED_M)
+
+
+def _surface(outside: bool) -> float:
+    """Distance of one side of the door from the plane through its hinge, m."""
+    return DOOR_OUTSIDE_M if outside else 0.0
+
+
+def _away(microwave: Microwave, outside: bool) -> np.ndarray:
+    """Direction [3] away from one side of the door."""
+    normal = microwave.door()[2]
+    return normal if outside else -normal
+
+
+def _off_door(scene: Scene, microwave: Microwave, outside: bool) -> tuple[float, float]:
+    """Where the grip site is: distance from the hinge along the door, and off one of its sides, m."""
+    hinge, edge, _ = microwave.door()
+    offset = scene.eef_position - hinge
+    return float(offset @ edge), float(offset @ _away(microwave, outside)) - _surface(outside)
+
+
+def _remaining(scene: Scene, microwave: Microwave, angle: float, outside: bool) -> float:
+    along, off = _off_door(scene, microwave, outside)
+    pushing = 0.0 < off < STANDOFF_M and scene.eef_position[2] < microwave.top
+    way = np.hypot(along - PUSH_AT_M, off - STANDOFF_M) / SPEED_M
+    return RADIAN_STEPS * max(0.0, angle) + (0.0 if pushing else COME_STEPS + float(way))

@@ -1,0 +1,72 @@
+"""Grasps of objects that have places to hold them by, whichever way they lie: a pot's knob, handle, sides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lit_distill.sim.scene import Scene
+from lit_distill.teachers.grasp import Grasp
+
+LEAST_DOWN = 0.75
+"""Least downward share of the direction in which the hand comes: it leans by up to 41 degrees."""
+LEAN_COST_RAD = 8.0
+"""What coming horizontally would cost more than from above, in radians of turning."""
+
+Vector = tuple[float, float, float]
+X: Vector = (1.0, 0.0, 0.0)
+Y: Vector = (0.0, 1.0, 0.0)
+DOWNWARDS: Vector = (0.0, 0.0, -1.0)
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A grasp in the object's body frame.
+
+    Attributes:
+        position: of the grip site, m.
+        axis: unit vector along which the fingers close.
+        approach: unit vector in which the hand comes, at a right angle to the axis.
+        width: what the fingers close on, m.
+        penalty: see `Grasp`.
+    """
+
+    position: Vector
+    axis: Vector
+    approach: Vector
+    width: float
+    penalty: float = 0.0
+
+
+# Positions and widths are read off LIBERO's collision boxes; fingertips reach 13 mm beyond the grip site,
+# the palm is 24 mm before it.
+MOKA_POT = (
+    Hold((0.0, -0.0013, 0.0815), X, DOWNWARDS, 0.0104),  # the lid's knob
+    Hold((0.0, -0.0013, 0.0815), Y, DOWNWARDS, 0.0119),
+    Hold((0.0, 0.072, 0.046), X, DOWNWARDS, 0.0132, penalty=1.0),  # the handle of a standing pot
+    Hold((0.0, 0.072, 0.028), X, (0.0, -1.0, 0.0), 0.0132),  # and of one that lies with its handle up
+    Hold((0.0175, 0.0018, -0.038), Y, (-1.0, 0.0, 0.0), 0.0656),  # the body below the handle
+    Hold((-0.0175, 0.0018, -0.038), Y, X, 0.0656),
+)
+
+
+def hold_grasps(scene: Scene, name: str, holds: Sequence[Hold]) -> list[Grasp]:
+    """Grasps of an object in its present pose: the holds to which the hand has to lean little enough."""
+    rotation, origin = scene.rotation(name), scene.position(name)
+    grasps = []
+    for hold in holds:
+        approach = rotation @ np.array(hold.approach)
+        if -approach[2] < LEAST_DOWN:
+            continue
+        grasps.append(
+            Grasp(
+                origin + rotation @ np.array(hold.position),
+                rotation @ np.array(hold.axis),
+                hold.width,
+                penalty=hold.penalty + LEAN_COST_RAD * (1.0 + float(approach[2])),
+                approach=approach,
+            )
+        )
+    return grasps

@@ -1,0 +1,92 @@
+"""LIBERO's microwave: where its inside and its door are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lit_distill.sim.scene import Extent, Scene
+from lit_distill.teachers.destinations import Placement
+
+# The inside, in the microwave's frame: x to the right, y inwards, z up; m. Read off its collision boxes.
+FRONT_M, FLOOR_M = -0.088, 0.024
+REST_M = np.array([-0.035, -0.066, FLOOR_M])
+"""Where the mug's origin is put, in the microwave's frame: as deep as the hand before its front allows, and
+so far left that the hand clears the panel on the right, which stands out."""
+ALIGNED_M = 0.012
+TOP_M = 0.187
+DOOR_LENGTH_M = 0.259
+DOOR_OUTSIDE_M = 0.025
+"""Distance of the door's outside from the plane through its hinge."""
+
+
+class Microwave:
+    """One microwave in its present state.
+
+    Args:
+        scene: view of the simulator's present state.
+        name: LIBERO's name of the microwave.
+    """
+
+    def __init__(self, scene: Scene, name: str) -> None:
+        self.scene, self.name = scene, name
+        (self.joint,) = scene.joint_names(name)
+        door = int(scene.model.joint(self.joint).bodyid[0])
+        geoms = scene.geoms(name)
+        self._door_geoms = geoms[scene.model.geom_bodyid[geoms] == door]
+
+    def inside(self, point: np.ndarray) -> np.ndarray:
+        """A point [3] of the world, in the microwave's frame (right, inwards, up)."""
+        return (point - self.scene.position(self.name)) @ self.scene.rotation(self.name)
+
+    def outside(self, point: np.ndarray) -> np.ndarray:
+        """A point [3] of the microwave's frame, in the world."""
+        return self.scene.position(self.name) + self.scene.rotation(self.name) @ point
+
+    @property
+    def inwards(self) -> np.ndarray:
+        """Horizontal direction [3] in which things are put into it."""
+        return self.scene.rotation(self.name)[:, 1]
+
+    @property
+    def top(self) -> float:
+        """Height (m) of the microwave and of its door."""
+        return float(self.scene.position(self.name)[2]) + TOP_M
+
+    @property
+    def angle(self) -> float:
+        """Angle of the door's hinge: 0 shut, negative open, rad."""
+        return self.scene.joint_position(self.joint)
+
+    def door(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Hinge [3], direction [3] from the hinge to the door's free edge, direction [3] of its outside."""
+        hinge, rotation = self.scene.joint_frame(self.joint)
+        return hinge, rotation[:, 0], -rotation[:, 1]
+
+    def door_extent(self) -> Extent:
+        """World-aligned box around the door."""
+        corners = self.scene.box_corners(self._door_geoms)
+        return Extent(corners.min(axis=0), corners.max(axis=0))
+
+
+class InMicrowave:
+    """The inside of a microwave; see `destinations.Destination`.
+
+    Args:
+        scene: view of the simulator's present state.
+        target: LIBERO's name of the object to be put there.
+        name: LIBERO's name of the microwave.
+        region: the goal's region, as in the BDDL file.
+    """
+
+    def __init__(self, scene: Scene, target: str, name: str, region: str) -> None:
+        self.scene, self.target, self.name, self.region = scene, target, name, region
+        self.microwave = Microwave(scene, name)
+
+    def reached(self) -> bool:
+        """Whether the object is in the region; see `Destination`."""
+        return self.scene.met(["in", self.target, self.region])
+
+    def placement(self) -> Placement:
+        """On the floor just behind the front; see `Destination`."""
+        position = self.microwave.outside(REST_M)
+        return Placement(position, float(position[2]), ALIGNED_M, float(position[2]))
