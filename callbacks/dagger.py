@@ -135,6 +135,8 @@ class DAggerRounds(Callback):
         self._ranks = Ranks.of_this_run()
         self._round, self._epochs, self._dev = 0, epochs, []
         self._base = [source for source in _data(trainer).sources if not source.startswith(SOURCE)]
+        if not self._base:
+            raise LitDistillError("data.sources: must name teacher; DAggerRounds adds its rounds by itself")
 
     def state_dict(self) -> dict[str, Any]:
         """Round, its length, and what was measured on `dev` after the rounds before it."""

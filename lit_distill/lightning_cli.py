@@ -35,6 +35,7 @@ HELP_OF = (
     "--model.network.help lit_distill.networks.student.StudentNetwork",
     "--data.help datamodules.chunks.ChunkDataModule",
     "--trainer.callbacks.help callbacks.libero_evaluation.LiberoEvaluation",
+    "--trainer.callbacks.help callbacks.dagger.DAggerRounds",
 )
 """Options that list the options of a class; a test tries each."""
 

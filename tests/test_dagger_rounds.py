@@ -557,6 +557,12 @@ def test_a_trainer_that_no_rounds_can_be_made_with_is_refused(
     assert counted.seen == []
 
 
+def test_the_rounds_need_other_data_to_add_to(root: Path, tmp_path: Path) -> None:
+    fit_dagger(root, tmp_path, rounds=1)
+    with pytest.raises(LitDistillError, match="^data.sources: must name teacher"):
+        dagger_trainer(root, tmp_path).fit(tiny_module(), dagger_data(root, sources=["dagger-1"]))
+
+
 def test_rounds_of_another_length_are_not_resumed(root: Path, tmp_path: Path) -> None:
     fit_dagger(root, tmp_path, rounds=1)
     with pytest.raises(LitDistillError, match=rf"rounds of this run have {EPOCHS} epochs, got {EPOCHS + 1}"):
