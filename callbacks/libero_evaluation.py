@@ -17,6 +17,7 @@ from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Evaluation, Protocol, evaluate
 from lit_distill.networks.checkpoint import checkpoint_sha256, save_student
 from lit_distill.networks.student import StudentNetwork
+from lit_distill.ranks import Ranks
 from lit_distill.results import ResultName, write_result
 from lit_distill.schema import OUTCOMES
 from lit_distill.videos import encode_gif, save_episode
@@ -59,8 +60,13 @@ class LiberoEvaluation(Callback):
         self.every_n_epochs = every_n_epochs
         videos = min(protocol.videos, dev_episodes)
         self.dev_protocol = replace(protocol, split="dev", episodes=dev_episodes, videos=videos)
+        self._ranks = Ranks()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._training: dict[str, Any] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the other processes, which share the episodes."""
+        self._ranks = Ranks.of_this_run()
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -89,9 +95,7 @@ class LiberoEvaluation(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate them on `dev` states."""
         if self._due(trainer):
-            evaluation = self._evaluate(trainer, self.dev_protocol, pl_module)
-            if evaluation is not None:
-                self._log(trainer, pl_module, evaluation)
+            self._log(trainer, pl_module, self._evaluate(trainer, self.dev_protocol, pl_module))
 
     def on_test_batch_start(
         self,
@@ -108,8 +112,12 @@ class LiberoEvaluation(Callback):
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate them and write the results file."""
         evaluation = self._evaluate(trainer, self.protocol, pl_module)
-        if evaluation is None:
-            return
+        path = self._ranks.first(lambda: self._write(trainer, pl_module, evaluation))
+        self._log(trainer, pl_module, evaluation)
+        if errors := evaluation.counts["error"]:
+            raise LitDistillError(f"{path}: incomplete, {errors} episodes could not be run; test again")
+
+    def _write(self, trainer: Trainer, pl_module: LightningModule, evaluation: Evaluation) -> Path:
         network: Any = pl_module.network
         config = {
             "training": self._training,
@@ -123,9 +131,7 @@ class LiberoEvaluation(Callback):
             name, self.protocol, evaluation, config=config, train_seed=self._training.get("seed")
         )
         rank_zero_info(f"{name.task} {self.method}: success {evaluation.describe()}; {path}")
-        self._log(trainer, pl_module, evaluation)
-        if errors := evaluation.counts["error"]:
-            raise LitDistillError(f"{path}: incomplete, {errors} episodes could not be run; test again")
+        return path
 
     def _due(self, trainer: Trainer) -> bool:
         every = self.every_n_epochs
@@ -138,26 +144,19 @@ class LiberoEvaluation(Callback):
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module.network, StudentNetwork):
             raise LitDistillError("LiberoEvaluation: needs a module with a student `network`")
-        if trainer.is_global_zero:
-            self._folder = tempfile.TemporaryDirectory()
-            save_student(pl_module.network, self._student_path(), self._task(trainer))
+        self._folder = tempfile.TemporaryDirectory()  # of each process: they may be on several machines
+        save_student(pl_module.network, self._student_path(), self._task(trainer))
 
     def _student_path(self) -> Path:
         if self._folder is None:
             raise LitDistillError("LiberoEvaluation: the data module gave no batch; see limit_test_batches")
         return Path(self._folder.name) / "student.ckpt"
 
-    def _evaluate(
-        self, trainer: Trainer, protocol: Protocol, pl_module: LightningModule
-    ) -> Evaluation | None:
-        """On the first rank; the others wait."""
-        evaluation = None
-        if trainer.is_global_zero:
-            actor = StudentActor(str(self._student_path()), device=str(pl_module.device))
-            label = f"{self._task(trainer)}: {self.method} on {protocol.split}"
-            evaluation = evaluate(self._task(trainer), actor, protocol, label)
-        trainer.strategy.barrier("LiberoEvaluation")
-        return evaluation
+    def _evaluate(self, trainer: Trainer, protocol: Protocol, pl_module: LightningModule) -> Evaluation:
+        """By all processes together."""
+        actor = StudentActor(str(self._student_path()), device=str(pl_module.device))
+        label = f"{self._task(trainer)}: {self.method} on {protocol.split}"
+        return evaluate(self._task(trainer), actor, protocol, label, self._ranks)
 
     def _log(self, trainer: Trainer, pl_module: LightningModule, evaluation: Evaluation) -> None:
         low, high = evaluation.interval
@@ -170,7 +169,7 @@ class LiberoEvaluation(Callback):
             **{f"latency/{name}_ms": value for name, value in evaluation.latency_ms.items()},
         }
         pl_module.log_dict(metrics, rank_zero_only=True, prog_bar=False)
-        for logger in trainer.loggers:
+        for logger in trainer.loggers if trainer.is_global_zero else []:
             if isinstance(logger, TensorBoardLogger) and evaluation.videos:
                 self._log_videos(logger, trainer, evaluation)
 

@@ -42,6 +42,11 @@ class TrainingProgress(ProgressBar):
             disable=not self._enabled,
         )
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The end may be further away than it was: DAgger's rounds follow one another."""
+        if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+            self._bar.total = trainer.max_epochs
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the latest losses."""
         losses = {

@@ -45,6 +45,12 @@ class ExponentialMovingAverage(EMAWeightAveraging):
         """The average begins as the weights that the first step sees."""
         self._begin(pl_module)
 
+    def restart(self, pl_module: LightningModule) -> None:
+        """Forget the average: a new one begins as the weights are now."""
+        if self._average_model is not None:
+            self._average_model.module.load_state_dict(pl_module.state_dict())
+            self._average_model.n_averaged.zero_()
+
     def _begin(self, pl_module: LightningModule) -> None:
         if self._average_model is not None and self._latest_update_step == 0:
             self._average_model.module.load_state_dict(pl_module.state_dict())

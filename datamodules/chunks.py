@@ -39,7 +39,8 @@ class ChunkDataModule(LightningDataModule):
         batch_size: samples per training step, over all processes together.
         num_workers: processes that read and decode; not used for data that are kept in RAM.
         held_out: share of the episodes that is kept for validation: one of each round(1 / held_out).
-        successes_only: leave out the episodes that did not succeed (§3.2).
+        successes_only: leave out the episodes that did not succeed (§3.2), but of dagger-k none: what the
+            teacher says about a state holds whatever became of the episode (§3.3).
         ram_limit_mb: data up to this size (MB, per process) are decoded once and kept in RAM; larger
             ones are streamed from the shards in every epoch; 0 always streams.
         shuffle_buffer: samples among which the next one is drawn; larger shuffles better, and needs up
@@ -79,6 +80,7 @@ class ChunkDataModule(LightningDataModule):
         self._task_index = embedding_row(get_task(task))
         self.root = Path(root)
         self._sources = list(sources)
+        self._first_epoch = 0
         self._batch_size = batch_size
         self._num_workers = num_workers
         self._held_out = held_out
@@ -90,6 +92,21 @@ class ChunkDataModule(LightningDataModule):
         self._splits: tuple[Selection, Selection] | None = None
         self._resident: tuple[ResidentChunks, ResidentChunks] | None = None
         self._statistics: dict[str, np.ndarray] | None = None
+
+    @property
+    def sources(self) -> list[str]:
+        """Which data it gives."""
+        return list(self._sources)
+
+    def use_sources(self, sources: list[str], first_epoch: int) -> None:
+        """Give other data from the next `..._dataloader()` on, in the orders of a run that begins there.
+
+        Args:
+            sources: which data.
+            first_epoch: number of the epoch that gets the order of epoch 0.
+        """
+        self._sources, self._first_epoch = list(sources), first_epoch
+        self._splits = self._resident = self._statistics = None
 
     @property
     def folder(self) -> Path:
@@ -178,7 +195,7 @@ class ChunkDataModule(LightningDataModule):
         return ChunkLoader(
             dataset,
             batch_size=None,
-            sampler=BatchOrder(dataset, batching, fixed=side == 1),
+            sampler=BatchOrder(dataset, batching, fixed=side == 1, first_epoch=self._first_epoch),
             num_workers=workers,
             persistent_workers=workers > 0,
         )

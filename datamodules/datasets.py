@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from datamodules.order import Batching, SampleOrder
+from datamodules.order import Batching, BatchOrder, SampleOrder
 from datamodules.selection import Selection
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import MANIFEST_NAME, remedy
@@ -64,12 +64,35 @@ def arriving_samples(
 
 
 class ChunkLoader(DataLoader[ChunkBatch | LitDistillError]):
-    """A DataLoader whose workers' LitDistillErrors stay one line, without torch's traceback around them."""
+    """A DataLoader over `BatchOrder` that can be stopped and resumed within an epoch.
+
+    Lightning keeps its state in every checkpoint. Its workers' LitDistillErrors stay one line, without
+    torch's traceback around them.
+    """
+
+    _given = 0
+    _first = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of the epoch were handed out."""
+        return {"batches": self._given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """The next iteration begins after that many batches, at 0 if those were all; later ones at 0."""
+        self._first = state["batches"] % len(self)
 
     def __iter__(self) -> Iterator[ChunkBatch]:  # type: ignore[override]
+        first, self._first = self._first, 0  # now, not when the first batch is asked for
+        self._given = first
+        return self._from(first)
+
+    def _from(self, first: int) -> Iterator[ChunkBatch]:
+        assert isinstance(self.sampler, BatchOrder)
+        self.sampler.first_batch = first
         for batch in super().__iter__():
             if isinstance(batch, LitDistillError):
                 raise batch
+            self._given += 1
             yield batch
 
 

@@ -118,16 +118,27 @@ class BatchOrder(DistributedSampler[tuple[int, int]]):
 
     It is a DistributedSampler so that Lightning leaves it as it is under DDP: every rank asks for the
     same batches, and the data set gives each its part.
+
+    Args:
+        dataset: who is asked.
+        batching: how many batches an epoch has.
+        fixed: always the order of epoch 0.
+        first_epoch: Lightning's number of the epoch that is our epoch 0.
     """
 
-    def __init__(self, dataset: Dataset, batching: Batching, fixed: bool = False) -> None:
+    def __init__(
+        self, dataset: Dataset, batching: Batching, fixed: bool = False, first_epoch: int = 0
+    ) -> None:
         super().__init__(dataset, num_replicas=batching.world_size, rank=batching.rank, shuffle=not fixed)
         self._batches = len(batching)
         self._fixed = fixed
+        self._first_epoch = first_epoch
+        self.first_batch = 0
+        """Where an epoch begins that was begun before, in a run that is resumed."""
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch = 0 if self._fixed else self.epoch
-        return iter([(epoch, batch) for batch in range(self._batches)])
+        epoch = 0 if self._fixed else self.epoch - self._first_epoch
+        return iter([(epoch, batch) for batch in range(self.first_batch, self._batches)])
 
     def __len__(self) -> int:
         return self._batches

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lit_distill.errors import LitDistillError
-from lit_distill.manifest import MANIFEST_NAME, EpisodeEntry, Manifest, ShardEntry, collect_command
+from lit_distill.manifest import MANIFEST_NAME, Manifest, ShardEntry, collect_command
+
+RELABELLED = "dagger-"
+"""How the sources begin whose labels are the teacher's whoever acted, so that failures are data, too."""
 
 
 def is_held_out(task: str, source: str, episode: int, held_out: float) -> bool:
@@ -95,7 +98,7 @@ def split(
             raise LitDistillError(f"{folder / MANIFEST_NAME}: no {source} episodes here{hint}")
         shards += entry.shards
         for episode in entry.episodes():
-            if _is_wanted(episode, successes_only):
+            if episode.outcome == "success" or not successes_only or source.startswith(RELABELLED):
                 side = validation if is_held_out(task, source, episode.episode, held_out) else training
                 side.add(episode.key)
     if not training or not validation:
@@ -120,7 +123,3 @@ def _check_one_simulator(folder: Path, manifest: Manifest, sources: list[str]) -
                     f"{folder}: {present[0]} has fingerprint.{key} = {first!r}, {source} has {now!r}; "
                     "collect one of them again in another --root, or name only one in data.sources"
                 )
-
-
-def _is_wanted(episode: EpisodeEntry, successes_only: bool) -> bool:
-    return episode.outcome == "success" or not successes_only

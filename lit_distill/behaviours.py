@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,6 +14,12 @@ from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, Observation, TeacherChu
 from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.tasks import Task, embedding_row
 from lit_distill.teachers.base import Teacher
+
+if TYPE_CHECKING:  # torch is imported where a student acts, and nowhere else
+    from lit_distill.networks.policy import StudentPolicy
+
+TEACHER, STUDENT = "teacher", "student"
+"""Names of who acted; with noise added to what is executed, the teacher's is `teacher+noise`."""
 
 
 class Decision(NamedTuple):
@@ -105,8 +111,8 @@ class TeacherBehaviour:
         label.validate()
         perturbed = self._noise.perturb(label.actions, random)
         if perturbed is None:
-            return Decision(label.actions, label, "teacher")
-        return Decision(perturbed, label, "teacher+noise")
+            return Decision(label.actions, label, TEACHER)
+        return Decision(perturbed, label, f"{TEACHER}+noise")
 
 
 class StudentBehaviour:
@@ -121,7 +127,43 @@ class StudentBehaviour:
         self, observation: Observation, simulator: ChunkSimulator, random: np.random.Generator
     ) -> Decision:
         """Ask the policy."""
-        return Decision(self._policy.act(observation), None, "student")
+        return Decision(self._policy.act(observation), None, STUDENT)
+
+
+class MixtureBehaviour:
+    """Mixed execution of DAgger (§3.3): the teacher labels every visited state, whoever acts.
+
+    Args:
+        teacher: labels every state, and acts with probability `beta`.
+        policy: acts otherwise.
+        beta: probability that a chunk is the teacher's; drawn for each chunk from the episode's generator.
+        hold: control steps of a chunk that are executed before the next one is chosen, a multiple of the
+            rollout's `execute_steps`; 0: a chunk is chosen at every decision. In between, the teacher is asked
+            while the chosen chunk goes on, open loop: what is commanded are its rows still to come, and the
+            rows beyond its end, which are never executed, repeat its last one. So what is stored there is a
+            transition like any other (state, label, what was executed until the next state and what was to
+            follow), and an episode stays a chain that imitation and a critic may read alike.
+    """
+
+    def __init__(self, teacher: Teacher, policy: Any, beta: float, hold: int = 0) -> None:
+        self._teacher, self._policy, self._beta, self._hold = teacher, policy, beta, hold
+        self._running = np.zeros((CHUNK_LENGTH, ACTION_DIM), dtype=np.float32)
+        self._acting = TEACHER
+        self.teacher: str | None = teacher.identity
+
+    def decide(
+        self, observation: Observation, simulator: ChunkSimulator, random: np.random.Generator
+    ) -> Decision:
+        """Ask the teacher for the label; choose a chunk, or go on with the one that was chosen."""
+        label = self._teacher.query(observation, simulator)
+        label.validate()
+        done = simulator.timestep % self._hold if self._hold else 0
+        if done == 0:
+            teacher_acts = random.random() < self._beta
+            self._acting = TEACHER if teacher_acts else STUDENT
+            self._running = label.actions if teacher_acts else self._policy.act(observation)
+        rows = np.minimum(np.arange(done, done + CHUNK_LENGTH), CHUNK_LENGTH - 1)
+        return Decision(self._running[rows], label, self._acting)
 
 
 # -- recipes: small, picklable descriptions from which a worker process builds its behaviour ------------
@@ -168,6 +210,10 @@ class TeacherSpec:
             raise LitDistillError(f"teacher.class_path: {self.class_path} has no `identity` and `query`")
         return teacher
 
+    def identity(self) -> dict[str, Any]:
+        """Id and version of the teacher, and how it is built."""
+        return {"teacher": self.build().identity, "teacher_spec": asdict(self)}
+
 
 @dataclass(frozen=True)
 class TeacherActor:
@@ -179,6 +225,10 @@ class TeacherActor:
     def build(self, task: Task) -> Behaviour:
         """Construct the behaviour in the process that will run it."""
         return TeacherBehaviour(self.teacher.build(), self.noise)
+
+    def identity(self) -> dict[str, Any]:
+        """What the episodes depend on."""
+        return {**self.teacher.identity(), "noise": asdict(self.noise)}
 
 
 @dataclass(frozen=True)
@@ -197,6 +247,16 @@ class StudentActor:
 
     def build(self, task: Task) -> Behaviour:
         """Load the student in the process that will run it."""
+        return StudentBehaviour(self.policy(task))
+
+    def identity(self) -> dict[str, Any]:
+        """What the episodes depend on: the student itself, in whatever file."""
+        from lit_distill.networks.checkpoint import student_sha256
+
+        return {"student_sha256": student_sha256(self.checkpoint)}
+
+    def policy(self, task: Task) -> StudentPolicy:
+        """Load the student alone."""
         import torch
 
         from lit_distill.networks.checkpoint import load_student
@@ -205,7 +265,36 @@ class StudentActor:
         row = embedding_row(task)
         torch.set_num_threads(self.threads)
         network = load_student(Path(self.checkpoint), map_location=self.device)
-        return StudentBehaviour(StudentPolicy(network, row, self.device))
+        return StudentPolicy(network, row, self.device)
 
 
-Actor = TeacherActor | StudentActor
+@dataclass(frozen=True)
+class MixtureActor:
+    """Recipe of a `MixtureBehaviour`; with `beta` 0 the student acts alone and the teacher labels.
+
+    Attributes:
+        teacher: who labels, and acts with probability `beta`.
+        student: who acts otherwise.
+        beta: probability, per chunk.
+        hold: see `MixtureBehaviour`.
+    """
+
+    teacher: TeacherSpec
+    student: StudentActor
+    beta: float = 0.0
+    hold: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.beta <= 1.0:
+            raise LitDistillError(f"beta: a probability, must lie in [0, 1], got {self.beta}")
+
+    def build(self, task: Task) -> Behaviour:
+        """Construct teacher and student in the process that will run them."""
+        return MixtureBehaviour(self.teacher.build(), self.student.policy(task), self.beta, self.hold)
+
+    def identity(self) -> dict[str, Any]:
+        """What the episodes depend on, but for `hold`, which follows from the settings of the rollouts."""
+        return {**self.teacher.identity(), **self.student.identity(), "beta": self.beta}
+
+
+Actor = TeacherActor | StudentActor | MixtureActor

@@ -37,10 +37,13 @@ VERBS: dict[str, Verb] = {
     "pipeline": Verb("lit_distill.study.pipeline:run", "teacher, shards, training and evaluation in one go"),
     "collect": Verb(
         "lit_distill.collection:collect",
-        "let the teacher act in the simulator, write shards",
+        "let teacher or student act in the simulator, write shards",
         shows_result=False,
     ),
     "verify": Verb("lit_distill.shards:verify_folder", "check a folder of shards against its manifest"),
+    "discard": Verb(
+        "lit_distill.shards:discard", "delete the episodes of a source, say of an old DAgger run"
+    ),
     "draw_states": Verb(
         "lit_distill.sim.states:draw_states", "draw a task's initial states (they are committed)"
     ),

@@ -1,46 +1,60 @@
-"""Collection: the teacher acts in the simulator, its episodes become shards (§3.2).
+"""Collection: somebody acts in the simulator, the episodes become shards (§3.2, §3.3).
 
-Idempotent: what is stored already is not made again, so a killed collection goes on where it stopped. For
-the same settings, machine and GL backend the shards are the same byte for byte, whatever the number of
-workers.
+One function for every source: the teacher's own rollouts, a student's with the teacher's labels, DAgger's
+mixtures. Idempotent: what is stored already is not made again, so a killed collection goes on where it
+stopped. For the same settings, machine and GL backend the shards are the same byte for byte, whatever the
+number of workers and processes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from lit_distill.behaviours import EMBEDDED_TEACHER, ActionNoise, TeacherActor, TeacherSpec
+from lit_distill.behaviours import (
+    EMBEDDED_TEACHER,
+    ActionNoise,
+    Actor,
+    MixtureActor,
+    StudentActor,
+    TeacherActor,
+    TeacherSpec,
+)
 from lit_distill.errors import LitDistillError
-from lit_distill.evaluation import wilson_interval
+from lit_distill.evaluation import torch_threads_kept, wilson_interval
 from lit_distill.manifest import Manifest
+from lit_distill.ranks import Ranks, run_shared
 from lit_distill.schema import CHUNK_LENGTH, OUTCOMES
 from lit_distill.shard_writer import ShardWriter
 from lit_distill.sim.environment import ORIGINAL
 from lit_distill.sim.simulator import Simulator, fingerprint
 from lit_distill.sim.states import OFFICIAL_SPLIT, SPLITS, load_initial_state
-from lit_distill.tasks import get_task
-from lit_distill.workers import EpisodeError, EpisodeJob, MakeSimulator, check_run_settings, run_episodes
+from lit_distill.tasks import Task, embedding_row, get_task
+from lit_distill.workers import EpisodeError, EpisodeJob, MakeSimulator, check_run_settings
 
-SOURCE = "teacher"
-SPLIT = "teacher"
+TEACHER, STUDENT = "teacher", "student"
+"""Sources, and the splits of the initial states that their rollouts start from."""
 
 
 @dataclass(frozen=True)
 class CollectSettings:
-    """How teacher rollouts are collected.
+    """How rollouts are collected.
 
     Attributes:
         episodes: how many, from the first states of the `teacher` split, or of the `official` one for a task
-            of an official suite (the paper: 50).
+            of an official suite (the paper: 50); with `student`, of the `student` split (the paper: 100).
         teacher: which teacher: `class_path` and, if it takes any, `init_args`.
-        noise: perturbs what is executed, never the label; off by default, as in the paper.
-        execute_steps: actions executed of each chunk before the teacher is asked again; 16 as in the paper, 4
+        student: checkpoint of a student that acts while the teacher labels every state; null: the teacher
+            acts.
+        noise: perturbs what the teacher executes, never the label; off by default, as in the paper.
+        execute_steps: actions executed of each chunk before whoever acts looks again; 16 as in the paper, 4
             gives four times as many labelled observations per episode.
+        label_every: with a student: the teacher labels, and a sample is stored, every so many control steps,
+            also while a chunk is executed; a divisor of execute_steps, 0: only between chunks.
         end_when_lost: end an episode as a timeout once the teacher has labelled a state with value 0: from
             there the goal can no longer be reached. A teacher without values never ends one.
         image_size: edge of the stored camera images, pixels.
@@ -52,8 +66,10 @@ class CollectSettings:
 
     episodes: int = 50
     teacher: dict[str, Any] = field(default_factory=lambda: {"class_path": EMBEDDED_TEACHER})
+    student: str | None = None
     noise: ActionNoise = field(default_factory=ActionNoise)
     execute_steps: int = CHUNK_LENGTH
+    label_every: int = 0
     end_when_lost: bool = True
     image_size: int = 128
     meshes: str = ORIGINAL
@@ -62,13 +78,23 @@ class CollectSettings:
     workers: int = 2
 
     def __post_init__(self) -> None:
-        if not 1 <= self.episodes <= SPLITS[SPLIT]:
+        split = TEACHER if self.student is None else STUDENT
+        if not 1 <= self.episodes <= SPLITS[split]:
             raise LitDistillError(
-                f"episodes: the {SPLIT!r} split has {SPLITS[SPLIT]} initial states, got {self.episodes}"
+                f"episodes: the {split!r} split has {SPLITS[split]} initial states, got {self.episodes}"
             )
         check_run_settings(self.execute_steps, self.image_size, self.meshes, self.workers, self.seed)
         if self.episodes_per_shard < 1:
             raise LitDistillError(f"episodes_per_shard: must be at least 1, got {self.episodes_per_shard}")
+        if self.label_every < 0 or (self.label_every and self.execute_steps % self.label_every):
+            raise LitDistillError(
+                f"label_every: must be 0 or a divisor of execute_steps ({self.execute_steps}), "
+                f"got {self.label_every}"
+            )
+        if self.student is not None and self.noise.probability:
+            raise LitDistillError(
+                "noise: is for the teacher's rollouts; with a student add --settings.noise.probability 0"
+            )
         self.teacher_spec()
 
     def teacher_spec(self) -> TeacherSpec:
@@ -79,14 +105,91 @@ class CollectSettings:
         """
         return TeacherSpec.of(self.teacher)
 
+    def mixture(self, student: str, beta: float) -> MixtureActor:
+        """The teacher with probability `beta`, else the student in a checkpoint; the teacher labels."""
+        hold = self.execute_steps if self.label_every else 0
+        return MixtureActor(self.teacher_spec(), StudentActor(student), beta, hold)
+
+    def rollouts(self, task: Task) -> Rollouts:
+        """The teacher's on `teacher` (or `official`) states, or the student's on `student` states.
+
+        Raises:
+            LitDistillError: settings of one for the other, or a task that no student can be trained on.
+        """
+        if self.student is not None:
+            embedding_row(task)
+            return Rollouts(STUDENT, STUDENT, self.mixture(self.student, beta=0.0), self)
+        if self.label_every:
+            raise LitDistillError(
+                "label_every: is for a student's rollouts; the teacher labels every `execute_steps` steps"
+            )
+        split = OFFICIAL_SPLIT if task.suite else TEACHER
+        return Rollouts(TEACHER, split, TeacherActor(self.teacher_spec(), self.noise), self)
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """One source of a task's data: which episodes, and everything that they depend on.
+
+    Attributes:
+        source: `teacher`, `student` or `dagger-k`.
+        split: where the initial states come from.
+        actor: who acts and labels.
+        settings: everything else.
+        first_state: the state of episode 0; those of the others follow it, in the `student` split from 0
+            again after the last.
+    """
+
+    source: str
+    split: str
+    actor: Actor
+    settings: CollectSettings
+    first_state: int = 0
+
+    def state(self, episode: int) -> int:
+        """Index of an episode's initial state."""
+        index = self.first_state + episode
+        return index % SPLITS[STUDENT] if self.split == STUDENT else index
+
+    def job(self, task: str, episode: int, simulator: MakeSimulator) -> EpisodeJob:
+        """One episode, a pure function of the rollouts and its index."""
+        return EpisodeJob(
+            task,
+            self.split,
+            self.state(episode),
+            source=self.source,
+            episode=episode,
+            seed=self.settings.seed + self.first_state + episode,
+            actor=self.actor,
+            image_size=self.settings.image_size,
+            meshes=self.settings.meshes,
+            execute_steps=self.settings.label_every or self.settings.execute_steps,
+            end_when_lost=self.settings.end_when_lost,
+            simulator=simulator,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that the stored bytes depend on; what is off is left out."""
+        settings = self.settings
+        optional = {"label_every": settings.label_every, "first_state": self.first_state}
+        return {
+            **self.actor.identity(),
+            "execute_steps": settings.execute_steps,
+            "end_when_lost": settings.end_when_lost,
+            "seed": settings.seed,
+            "split": self.split,
+            "fingerprint": fingerprint(settings.image_size, settings.meshes),
+            **{key: value for key, value in optional.items() if value},
+        }
+
 
 def collect(task: str, root: str = "data", settings: CollectSettings = CollectSettings()) -> Path:
-    """Let the teacher act in LIBERO and make the shards of one task that are missing in `root/task/`.
+    """Let the teacher, or a student, act in LIBERO and make the missing shards of one task in `root/task/`.
 
     Args:
         task: which task, see `get_task`.
         root: folder of the data sets; the task's is a subfolder.
-        settings: how to collect.
+        settings: how to collect; with `settings.student` that student's rollouts, labelled by the teacher.
 
     Returns:
         The task's folder, with a manifest beside the shards.
@@ -95,90 +198,93 @@ def collect(task: str, root: str = "data", settings: CollectSettings = CollectSe
         LitDistillError: unknown task, a folder with data that was collected otherwise, or episodes that
             no worker could finish (what is done is kept: run it again).
     """
-    return collect_from(Simulator, task, root, settings)
+    return collect_rollouts(task, root, settings.rollouts(get_task(task)))
 
 
 def collect_from(simulator: MakeSimulator, task: str, root: str, settings: CollectSettings) -> Path:
     """`collect` from any simulator class (picklable)."""
+    return collect_rollouts(task, root, settings.rollouts(get_task(task)), simulator=simulator)
+
+
+@torch_threads_kept()
+def collect_rollouts(
+    task: str,
+    root: str,
+    rollouts: Rollouts,
+    *,
+    simulator: MakeSimulator | None = None,
+    ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+) -> Path:
+    """Make the missing shards of one source in `root/task/`; returns and raises as `collect`.
+
+    Args:
+        task: which task, see `get_task`.
+        root: folder of the data sets.
+        rollouts: which episodes.
+        simulator: class of the simulator (picklable); None: LIBERO.
+        ranks: processes that share the work; the first one writes.
+    """
     known = get_task(task)
-    split = OFFICIAL_SPLIT if known.suite else SPLIT
-    load_initial_state(known, split, settings.episodes - 1)  # refused before any rollout
+    load_initial_state(known, rollouts.split, rollouts.state(rollouts.settings.episodes - 1))
     folder = Path(root) / known.name
-    identity = _identity(settings, split)
-    writer = ShardWriter(folder, known.name, SOURCE, identity, settings.episodes_per_shard)
-    if (there := len(writer.stored)) > settings.episodes:
-        raise LitDistillError(
-            f"{folder}: holds {there} teacher episodes, but {settings.episodes} are asked for; "
-            f"ask for {there}, or choose another --root"
-        )
-    missing = writer.missing(settings.episodes)
+    opened: list[ShardWriter] = []  # held by the first process alone, with its lock
+    missing = ranks.first(lambda: _open(folder, known.name, rollouts, opened))
     if not missing:
-        writer.finish(settings.episodes)  # a kill may have come between the last episode and this
-        print(f"{folder}: {settings.episodes} teacher episodes, all there: reused", flush=True)
         return folder
-    actor = TeacherActor(settings.teacher_spec(), settings.noise)
-    jobs = [
-        EpisodeJob(
-            task,
-            split,
-            episode,
-            source=SOURCE,
-            episode=episode,
-            seed=settings.seed + episode,
-            actor=actor,
-            image_size=settings.image_size,
-            meshes=settings.meshes,
-            execute_steps=settings.execute_steps,
-            end_when_lost=settings.end_when_lost,
-            simulator=simulator,
-        )
-        for episode in missing
-    ]
+    jobs = [rollouts.job(task, episode, simulator or Simulator) for episode in missing]
+    finished = run_shared(jobs, rollouts.settings.workers, ranks)
     outcomes: Counter[str] = Counter()
-    clipped = 0
     with tqdm(
-        total=settings.episodes,
-        initial=settings.episodes - len(missing),
-        desc=f"{known.name}: teacher rollouts",
+        total=rollouts.settings.episodes,
+        initial=rollouts.settings.episodes - len(missing),
+        desc=f"{known.name}: {rollouts.source} rollouts",
         unit="episode",
         dynamic_ncols=True,
+        disable=not ranks.is_first,
     ) as progress:
-        for job, result in run_episodes(jobs, settings.workers):
+        for job, result in finished:
             if isinstance(result, EpisodeError):
                 outcomes["error"] += 1
                 continue
-            writer.add(job.episode, result.transitions)
-            outcomes[result.outcome] += 1
-            clipped += result.clipped
+            opened[0].add(job.episode, result.transitions)
+            outcomes.update({result.outcome: 1, "clipped": result.clipped})
             progress.set_postfix_str(_rate(outcomes))
             progress.update()
+    ranks.first(lambda: _finish(folder, rollouts, opened[0], outcomes))
+    return folder
+
+
+def _open(folder: Path, task: str, rollouts: Rollouts, opened: list[ShardWriter]) -> list[int]:
+    """Open the writer, into `opened`; which episodes are missing."""
+    episodes, source = rollouts.settings.episodes, rollouts.source
+    writer = ShardWriter(folder, task, source, rollouts.identity(), rollouts.settings.episodes_per_shard)
+    if (there := len(writer.stored)) > episodes:
+        raise LitDistillError(
+            f"{folder}: holds {there} {source} episodes, but {episodes} are asked for; "
+            f"ask for {there}, or choose another --root"
+        )
+    missing = writer.missing(episodes)
+    if not missing:
+        writer.finish(episodes)  # a kill may have come between the last episode and this
+        print(f"{folder}: {episodes} {source} episodes, all there: reused", flush=True)
+    opened.append(writer)
+    return missing
+
+
+def _finish(folder: Path, rollouts: Rollouts, writer: ShardWriter, outcomes: Counter[str]) -> None:
+    """Close the last shard and say what was collected."""
     if outcomes["error"]:
         raise LitDistillError(
             f"{folder}: {outcomes['error']} episodes could not be finished (see the log above); the others "
             "are kept: run the same command again"
         )
-    writer.finish(settings.episodes)
-    counts = Counter(Manifest.load(folder).sources[SOURCE].counts())
-    rate = _rate(Counter({outcome: counts[outcome] for outcome in OUTCOMES}))
-    print(f"{folder}: teacher success {rate}; {clipped} action values clipped in this run", flush=True)
-    return folder
+    writer.finish(rollouts.settings.episodes)
+    rate = _rate(Counter(Manifest.load(folder).sources[rollouts.source].counts()))
+    clipped = f"{outcomes['clipped']} action values clipped in this run"
+    print(f"{folder}: {rollouts.source} success {rate}; {clipped}", flush=True)
 
 
-def _identity(settings: CollectSettings, split: str) -> dict[str, Any]:
-    """Everything that the stored bytes depend on."""
-    return {
-        "teacher": settings.teacher_spec().build().identity,
-        "teacher_spec": asdict(settings.teacher_spec()),
-        "noise": asdict(settings.noise),
-        "execute_steps": settings.execute_steps,
-        "end_when_lost": settings.end_when_lost,
-        "seed": settings.seed,
-        "split": split,
-        "fingerprint": fingerprint(settings.image_size, settings.meshes),
-    }
-
-
-def _rate(outcomes: Counter[str]) -> str:
-    n = sum(outcomes.values())
-    low, high = wilson_interval(outcomes["success"], n)
-    return f"{outcomes['success']}/{n} [{low:.2f}, {high:.2f}]"
+def _rate(counts: Counter[str]) -> str:
+    n = sum(counts[outcome] for outcome in OUTCOMES)
+    low, high = wilson_interval(counts["success"], n)
+    return f"{counts['success']}/{n} [{low:.2f}, {high:.2f}]"

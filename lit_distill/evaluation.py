@@ -22,12 +22,13 @@ from lit_distill.behaviours import Actor, StudentActor
 from lit_distill.errors import LitDistillError
 from lit_distill.hardware import HardwareSampler, describe_hardware
 from lit_distill.latency import measure_latency, synchronizer
+from lit_distill.ranks import Ranks, run_shared
 from lit_distill.rollout import Episode
 from lit_distill.schema import CHUNK_LENGTH, OUTCOMES
 from lit_distill.sim.environment import ORIGINAL
 from lit_distill.sim.states import OFFICIAL, SPLITS, load_initial_state
 from lit_distill.tasks import get_task
-from lit_distill.workers import EpisodeError, EpisodeJob, check_run_settings, run_episodes
+from lit_distill.workers import EpisodeError, EpisodeJob, check_run_settings
 
 VALUE_DIGITS = 4
 """Decimals of a potential in a results file."""
@@ -126,7 +127,7 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def _torch_threads_kept() -> Iterator[None]:
+def torch_threads_kept() -> Iterator[None]:
     """A student in this process sets torch's threads for itself; whoever trains goes on with its own."""
     threads = torch.get_num_threads()
     try:
@@ -135,8 +136,15 @@ def _torch_threads_kept() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-@_torch_threads_kept()
-def evaluate(task: str, actor: Actor, protocol: Protocol, label: str, **job_options: Any) -> Evaluation:
+@torch_threads_kept()
+def evaluate(
+    task: str,
+    actor: Actor,
+    protocol: Protocol,
+    label: str,
+    ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+    **job_options: Any,
+) -> Evaluation:
     """Run the protocol.
 
     Args:
@@ -144,6 +152,7 @@ def evaluate(task: str, actor: Actor, protocol: Protocol, label: str, **job_opti
         actor: recipe of who acts.
         protocol: states, horizon, workers.
         label: what the progress bar calls it.
+        ranks: processes that share the episodes; all of them get the result.
         job_options: further fields of the `EpisodeJob`s (the simulator's class, in tests).
 
     Raises:
@@ -172,18 +181,30 @@ def evaluate(task: str, actor: Actor, protocol: Protocol, label: str, **job_opti
     successes = 0
     with (
         HardwareSampler() as sampler,
-        tqdm(total=len(jobs), desc=label, unit="episode", dynamic_ncols=True) as progress,
+        tqdm(
+            total=len(jobs), desc=label, unit="episode", dynamic_ncols=True, disable=not ranks.is_first
+        ) as progress,
     ):
-        for job, result in run_episodes(jobs, protocol.workers):
+        for job, result in run_shared(jobs, protocol.workers, ranks):
             results[job.index] = result
             successes += isinstance(result, Episode) and result.outcome == "success"
             progress.set_postfix_str(f"success {successes}/{len(results)}")
             progress.update()
-    episodes = [results[index] for index in range(protocol.episodes)]
+    return ranks.first(lambda: _evaluation(actor, jobs, results, sampler.summary()))
+
+
+def _evaluation(
+    actor: Actor,
+    jobs: Sequence[EpisodeJob],
+    results: dict[int, Episode | EpisodeError],
+    busy: dict[str, Any],
+) -> Evaluation:
+    """Put together what the episodes gave, and measure a student's latency."""
+    episodes = [results[job.index] for job in jobs]
     return Evaluation(
         [_describe_episode(job, result) for job, result in zip(jobs, episodes, strict=True)],
-        _latency(task, actor, [episode for episode in episodes if isinstance(episode, Episode)]),
-        describe_hardware() | sampler.summary(),
+        _latency(jobs[0].task, actor, [episode for episode in episodes if isinstance(episode, Episode)]),
+        describe_hardware() | busy,
         {
             job.name: result.frames
             for job, result in zip(jobs, episodes, strict=True)

@@ -12,7 +12,7 @@ import sys
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import Trainer
@@ -35,8 +35,18 @@ HELP_OF = (
     "--model.network.help lit_distill.networks.student.StudentNetwork",
     "--data.help datamodules.chunks.ChunkDataModule",
     "--trainer.callbacks.help callbacks.libero_evaluation.LiberoEvaluation",
+    "--trainer.callbacks.help callbacks.dagger.DAggerRounds",
 )
 """Options that list the options of a class; a test tries each."""
+
+
+@runtime_checkable
+class NeedsIngredients(Protocol):
+    """A model or a callback that a fit can only begin with if another stage was done."""
+
+    def check_ingredients(self) -> None:
+        """Raise LitDistillError naming what is missing and the command that makes it."""
+        ...
 
 
 class LightningParser(OneLineErrorMixin, LightningArgumentParser):
@@ -101,6 +111,10 @@ class DistillCLI(LightningCLI):
             check_epochs(self.trainer)
             if options["ckpt_path"] is None:
                 announce_overwriting(self.trainer)
+        if options["ckpt_path"] is None:
+            for part in (self.model, *self.trainer.callbacks):  # type: ignore[attr-defined]
+                if isinstance(part, NeedsIngredients):
+                    part.check_ingredients()
 
 
 def check_checkpoint(path: Path, task: str | None) -> None:

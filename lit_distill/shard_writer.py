@@ -43,6 +43,52 @@ def _manifest_lock(folder: Path) -> Iterator[None]:
         yield
 
 
+def _take_lock(folder: Path, source: str) -> BinaryIO:
+    """Held while the file is open.
+
+    Raises:
+        LitDistillError: another process holds it.
+    """
+    lock = open(folder / f".{source}.lock", "wb")  # noqa: SIM115 (held while the writer lives)
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise LitDistillError(
+            f"{folder}: another process is writing {source} episodes here; let it finish"
+        ) from None
+    return lock
+
+
+def _own_files(folder: Path, prefix: str, suffix: str) -> list[Path]:
+    """Visible (`.tar`) or temporary (`.tar.tmp`) files of a source, if the folder is there."""
+    if not folder.is_dir():
+        return []
+    hidden = "." if suffix == ".tar.tmp" else ""
+    names = (path for path in folder.iterdir() if path.name.startswith(hidden + prefix))
+    return sorted(path for path in names if path.name.endswith(suffix))
+
+
+def discard_source(folder: Path, source: str) -> None:
+    """Delete all episodes of one source.
+
+    Raises:
+        LitDistillError: no manifest, or another process is writing that source.
+    """
+    manifest = Manifest.load(folder)
+    with _take_lock(folder, source), _manifest_lock(folder):
+        manifest.sources.pop(source, None)
+        manifest.save(folder)
+        for suffix in (".tar", ".tar.tmp"):
+            for place in (folder, folder / PARTS_NAME):
+                for path in _own_files(place, f"{manifest.task}-{source}-", suffix):
+                    os.unlink(path)
+
+
+def _remedy(folder: Path, source: str) -> str:
+    return f"choose another --root, or `python -m lit_distill discard {folder} --sources {source}`"
+
+
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
         return {prefix: value}
@@ -85,7 +131,7 @@ class ShardWriter:
         self._size = episodes_per_shard
         self._parts_folder = folder / PARTS_NAME
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = self._take_lock()
+        self._lock = _take_lock(folder, source)
         self._entry = self._open_entry(json.loads(json.dumps(identity)))
         self._parts_folder.mkdir(exist_ok=True)
         self._parts: dict[int, EpisodeEntry] = {}
@@ -134,17 +180,6 @@ class ShardWriter:
     def _part_path(self, episode: int) -> Path:
         return self._parts_folder / f"{self.task}-{self.source}-{episode:05d}.tar"
 
-    def _take_lock(self) -> BinaryIO:
-        lock = open(self.folder / f".{self.source}.lock", "wb")  # noqa: SIM115 (held while the writer lives)
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise LitDistillError(
-                f"{self.folder}: another process is writing {self.source} episodes here; let it finish"
-            ) from None
-        return lock
-
     def _open_entry(self, identity: dict[str, Any]) -> SourceEntry:
         """This source's entry in the manifest, written now if there is none, so before any data."""
         path = self.folder / MANIFEST_NAME
@@ -163,25 +198,19 @@ class ShardWriter:
             if key not in have or key not in want or have[key] != want[key]:
                 raise LitDistillError(
                     f"{path}: {self.source} episodes here were made with {key} = {have.get(key)!r}, "
-                    f"now it is {want.get(key)!r}; choose another --root, or delete {self.folder}"
+                    f"now it is {want.get(key)!r}; {_remedy(self.folder, self.source)}"
                 )
         return entry
 
     def _refuse_unexplained_data(self) -> None:
-        for path in [*self._own_files(self.folder, ".tar"), *self._own_files(self._parts_folder, ".tar")]:
+        for path in [*self._own_files(self.folder), *self._own_files(self._parts_folder)]:
             raise LitDistillError(
                 f"{path}: {MANIFEST_NAME} does not say how the {self.source} episodes here were made; "
-                f"choose another --root, or delete {self.folder}"
+                f"{_remedy(self.folder, self.source)}"
             )
 
-    def _own_files(self, folder: Path, suffix: str) -> list[Path]:
-        """Visible (`.tar`) or temporary (`.tar.tmp`) files of this source, if the folder is there."""
-        if not folder.is_dir():
-            return []
-        prefix = f"{self.task}-{self.source}-"
-        hidden = "." if suffix == ".tar.tmp" else ""
-        names = (path for path in folder.iterdir() if path.name.startswith(hidden + prefix))
-        return sorted(path for path in names if path.name.endswith(suffix))
+    def _own_files(self, folder: Path, suffix: str = ".tar") -> list[Path]:
+        return _own_files(folder, f"{self.task}-{self.source}-", suffix)
 
     def _save_entry(self) -> None:
         with _manifest_lock(self.folder):
@@ -199,11 +228,11 @@ class ShardWriter:
             self._entry.shards = whole
             self._save_entry()
         names = {shard.name for shard in whole}
-        for path in self._own_files(self.folder, ".tar"):
+        for path in self._own_files(self.folder):
             if path.name not in names:
                 os.unlink(path)  # its episodes are still parts, or are made again
         stored = {episode.episode for episode in self._entry.episodes()}
-        for path in self._own_files(self._parts_folder, ".tar"):
+        for path in self._own_files(self._parts_folder):
             try:
                 part = describe_episode(list(read_shard(path)))
             except LitDistillError:

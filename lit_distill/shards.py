@@ -11,8 +11,8 @@ from pathlib import Path
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import MANIFEST_NAME, Manifest, ShardEntry, remedy
 from lit_distill.samples import check_episode, describe_episode, read_shard
-from lit_distill.schema import ChunkTransition
-from lit_distill.shard_writer import ShardWriter
+from lit_distill.schema import SOURCE_PATTERN, ChunkTransition
+from lit_distill.shard_writer import ShardWriter, discard_source
 
 __all__ = ["ShardReport", "ShardWriter", "read_shard", "verify"]
 
@@ -88,3 +88,28 @@ def verify_folder(folder: Path) -> list[str]:
     """
     reports = verify(folder)
     return [*map(str, reports), f"{len(reports)} shards whole"]
+
+
+def discard(folder: Path, sources: list[str] | str) -> list[str]:
+    """Delete the episodes of some sources, say of an earlier DAgger run, and leave the others.
+
+    Args:
+        folder: a task's folder of shards, for example data/custom_libero_object_ketchup.
+        sources: a source or a list: teacher, student, dagger-1, ...; dagger stands for all its rounds.
+
+    Returns:
+        A line per source.
+
+    Raises:
+        LitDistillError: no manifest, no such source, or another process is writing it.
+    """
+    known = sorted(Manifest.load(folder).sources)
+    wanted: list[str] = []
+    for name in [sources] if isinstance(sources, str) else sources:
+        found = [source for source in known if source == name or source.startswith(f"{name}-")]
+        if not found and not SOURCE_PATTERN.fullmatch(name):
+            raise LitDistillError(f"{folder}: no {name} episodes here; there are: {', '.join(known)}")
+        wanted += found or [name]
+    for name in wanted:
+        discard_source(folder, name)
+    return [f"{folder}: {name} episodes deleted" for name in wanted]

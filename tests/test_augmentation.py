@@ -59,6 +59,17 @@ def test_numbers_are_a_function_of_the_position_alone():
         assert not torch.equal(first, shift(images, positional_generator(*other)))
 
 
+def test_a_sample_is_shifted_the_same_whichever_process_has_it():
+    images = random_images(12)
+    shift = RandomShift(pixels=2)
+    whole = shift(images, positional_generator(7))
+    parts = [
+        shift(part, positional_generator(7), before) for part, before in ((images[:5], 0), (images[5:], 5))
+    ]
+    assert torch.equal(whole, torch.cat(parts))
+    assert not torch.equal(parts[1], shift(images[5:], positional_generator(7)))
+
+
 def test_one_generator_shifts_two_views_differently():
     images = random_images(16)
     generator = positional_generator(1)

@@ -247,6 +247,59 @@ def test_augmentation_differs_by_batch_and_view(tmp_path):
     assert not torch.equal(augmented["wrist"], module.augment(batch, 1)["wrist"])
 
 
+class RestartAfter(Callback):
+    """Begins anew once, after an epoch, and forgets the steps that were recorded."""
+
+    def __init__(self, epoch, recorder, init_from=None):
+        self.epoch, self.recorder, self.init_from = epoch, recorder, init_from
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        if trainer.current_epoch == self.epoch:
+            pl_module.restart(self.epoch + 1, self.init_from)
+            self.recorder.losses.clear()
+            self.recorder.rates.clear()
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_restart_within_a_fit_is_a_fit_that_begins_then(tmp_path, warm):
+    other = str(tmp_path / "other.pt") if warm else None
+    network = tiny_network(seed=9)
+    network.set_statistics([2.0] * 7, [3.0] * 7)
+    save_student(network, tmp_path / "other.pt")
+    fresh, expected = fit(tmp_path, tiny_module(schedule="cosine", init_from=other), max_epochs=2)
+
+    recorder = Recorder()
+    callbacks = [recorder, RestartAfter(2, recorder, other)]
+    trainer = tiny_trainer(tmp_path, callbacks=callbacks, max_epochs=5)
+    trainer.fit(tiny_module(schedule="cosine"), datamodule=TinyDataModule())
+    assert recorder.losses == expected.losses
+    assert recorder.rates == expected.rates
+    for name, tensor in fresh.lightning_module.state_dict().items():
+        assert torch.equal(trainer.lightning_module.state_dict()[name], tensor), name
+
+
+def test_notes_reach_the_checkpoints_record(tmp_path):
+    module = tiny_module()
+    module.notes = {"algorithm": "other", "round": 2}
+    trainer, _ = fit(tmp_path, module, max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "bc.ckpt")
+    training = load_saved_student(tmp_path / "bc.ckpt").training
+    assert (training["algorithm"], training["round"], training["lr"]) == ("other", 2, 1e-2)
+
+
+def test_a_process_shifts_its_part_of_a_batch_as_one_process_shifts_all_of_it(tmp_path, monkeypatch):
+    module = tiny_module()
+    fit(tmp_path, module, max_epochs=1)
+    batch = random_batch(8)
+    whole = module.augment(batch, 3)
+    for rank in (0, 1):
+        monkeypatch.setattr(BehaviorCloning, "global_rank", rank)
+        part = slice(4 * rank, 4 * rank + 4)
+        augmented = module.augment({key: value[part] for key, value in batch.items()}, 3)
+        for key, value in whole.items():
+            assert torch.equal(augmented[key], value[part]), key
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [({"lr": 0.0}, "lr"), ({"weight_decay": -1.0}, "weight_decay"), ({"schedule": "step"}, "schedule"),

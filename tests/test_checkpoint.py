@@ -1,11 +1,19 @@
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 
 from lit_distill.errors import LitDistillError
-from lit_distill.networks.checkpoint import load_saved_student, load_student, save_student
+from lit_distill.networks.checkpoint import (
+    check_there,
+    checkpoint_sha256,
+    load_saved_student,
+    load_student,
+    save_student,
+    student_sha256,
+)
 from lit_distill.networks.student import StudentNetwork
 
 ARGUMENTS = {"channels": [8, 8, 16], "image_size": 32, "hidden": 16, "pooling": "weighted_average"}
@@ -101,3 +109,40 @@ def test_a_checkpoint_without_a_fitting_student_is_refused_in_one_line(tmp_path,
         load_student(path)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(str(path))
+
+
+def test_a_missing_checkpoint_is_named_with_the_command_that_makes_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = "runs/bc_fast/custom_libero_object_milk/best.ckpt"
+    with pytest.raises(
+        LitDistillError, match=r"no such checkpoint; `python .* --config conf/bc.yaml` makes one"
+    ):
+        check_there(path)
+    Path("conf").mkdir()
+    Path("conf/bc_fast.yaml").touch()
+    line = f"^{path}: no such checkpoint; `python .* conf/bc_fast.yaml --data.task custom_\\w+_milk` makes it"
+    for missing in (path, Path(path)):
+        with pytest.raises(LitDistillError, match=line):
+            checkpoint_sha256(missing)
+    Path(path).parent.mkdir(parents=True)
+    Path(path).touch()
+    check_there(path)
+
+
+def test_a_students_hash_is_of_architecture_weights_and_statistics_and_nothing_else(tmp_path, network):
+    def saved(name, **options):
+        save_student(network, tmp_path / name, **options)
+        return student_sha256(tmp_path / name)
+
+    first = saved("a.ckpt")
+    assert saved("b.ckpt", task="other", training={"lr": 1.0}) == first
+    network.proprio_mean[3] += 1.0
+    assert (second := saved("a.ckpt")) != first
+    network.head[2].bias.data[5] += 1e-7
+    assert saved("a.ckpt") not in (first, second)
+    network = StudentNetwork(**(ARGUMENTS | {"num_tasks": 15, "strides": [4, 2, 2]}))
+    other = StudentNetwork(**(ARGUMENTS | {"strides": [2, 2, 4]}))
+    other.load_state_dict(network.state_dict(), strict=False)
+    save_student(network, tmp_path / "c.ckpt")
+    save_student(other, tmp_path / "d.ckpt")
+    assert student_sha256(tmp_path / "c.ckpt") != student_sha256(tmp_path / "d.ckpt")

@@ -216,7 +216,7 @@ def test_fit_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("options", "listed"),
-    zip(HELP_OF, ("--model.lr", "--network.pooling", "--data.held_out", "videos"), strict=True),
+    zip(HELP_OF, ("--model.lr", "--network.pooling", "--data.held_out", "videos", "betas"), strict=True),
 )
 def test_fit_help_tells_how_to_list_a_classs_options(
     options: str, listed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

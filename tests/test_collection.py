@@ -14,12 +14,15 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
+from tiny_training import tiny_network
 
 from lit_distill.behaviours import ActionNoise
-from lit_distill.collection import CollectSettings, collect, collect_from
+from lit_distill.collection import CollectSettings, Rollouts, collect, collect_from
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import Manifest
-from lit_distill.schema import Observation, TeacherChunk
+from lit_distill.networks.checkpoint import save_student
+from lit_distill.schema import ChunkTransition, Observation, TeacherChunk
 from lit_distill.shards import read_shard, verify
 from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.sim.fake import FakeSimulator, FakeTeacher
@@ -293,6 +296,110 @@ def test_an_unknown_task_is_refused_before_anything_is_written(tmp_path: Path):
     with pytest.raises(LitDistillError, match="did you mean"):
         collect("custom_libero_object_mlik", str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- a student's rollouts, and mixtures
+
+
+@pytest.fixture
+def student(tmp_path: Path) -> str:
+    """A checkpoint of no skill."""
+    path = tmp_path / "student.ckpt"
+    save_student(tiny_network(), path, TASK)
+    return str(path)
+
+
+def transitions_of(folder: Path) -> list[ChunkTransition]:
+    return [transition for report in verify(folder) for transition in read_shard(folder / report.name)]
+
+
+def test_a_students_rollouts_are_labelled_by_the_teacher_and_start_from_student_states(
+    tmp_path: Path, student: str
+):
+    folder = run(tmp_path, student=student, noise=ActionNoise(), episodes=4)
+    counts = Manifest.load(folder).sources
+    assert list(counts) == ["student"]
+    assert counts["student"].counts()["timeout"] > 0  # failures are kept
+    for transition in transitions_of(folder):
+        assert (transition.source, transition.behaviour) == ("student", "student")
+        assert transition.initial_state == f"student/{transition.episode}"
+        assert transition.teacher_actions is not None and transition.value is not None
+
+
+def test_sources_lie_side_by_side_and_another_student_is_refused(tmp_path: Path, student: str):
+    changes = {"student": student, "noise": ActionNoise(), "episodes": 2}
+    run(tmp_path, episodes=2)
+    folder = run(tmp_path, **changes)
+    before = stored(folder)
+    assert set(Manifest.load(folder).sources) == {"teacher", "student"}
+    run(tmp_path, forbidden, **changes)
+    moved = Path(student).rename(tmp_path / "moved.ckpt")
+    run(tmp_path, forbidden, **(changes | {"student": str(moved)}))  # the same bytes
+    save_student(tiny_network(seed=1), student, TASK)
+    with pytest.raises(
+        LitDistillError, match=r"student episodes here .* student_sha256 = .* --sources student"
+    ):
+        run(tmp_path, forbidden, **changes)
+    with pytest.raises(LitDistillError, match=r"no such checkpoint; `python"):
+        run(tmp_path, forbidden, **(changes | {"student": "gone.ckpt"}))
+    assert stored(folder) == before
+
+
+def test_labels_between_chunk_ends_are_samples_of_their_own(tmp_path: Path, student: str):
+    changes = {"student": student, "noise": ActionNoise(), "episodes": 2}
+    sparse = transitions_of(run(tmp_path / "sparse", **changes))
+    dense = transitions_of(run(tmp_path / "dense", label_every=4, **changes))
+    assert {t.executed for t in dense if not t.terminal} == {4}
+    at_ends = [t for t in dense if t.chunk % 4 == 0]
+    assert [t.observation.agentview.tobytes() for t in at_ends] == [
+        t.observation.agentview.tobytes() for t in sparse
+    ]
+    with pytest.raises(LitDistillError, match=r"label_every = 4, now it is None"):
+        run(tmp_path / "dense", forbidden, **changes)
+
+
+def test_rollouts_go_on_with_the_states_where_others_ended_and_from_zero_after_the_last(student: str):
+    settings = dataclasses.replace(SETTINGS, noise=ActionNoise(), episodes=3)
+    rollouts = Rollouts("dagger-2", "student", settings.mixture(student, 0.5), settings, first_state=98)
+    jobs = [rollouts.job(TASK, episode, FakeSimulator) for episode in range(3)]
+    assert [job.name for job in jobs] == [f"{TASK} student/{index}" for index in (98, 99, 0)]
+    assert [(job.source, job.episode, job.seed) for job in jobs] == [
+        ("dagger-2", episode, 98 + episode) for episode in range(3)
+    ]
+    assert rollouts.identity()["first_state"] == 98
+    assert "first_state" not in dataclasses.replace(rollouts, first_state=0).identity()
+
+
+def test_a_student_in_this_process_leaves_torchs_threads_alone(tmp_path: Path, student: str):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        run(tmp_path, student=student, noise=ActionNoise(), episodes=1)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"student": "x.ckpt"}, "noise: is for the teacher's rollouts"),
+        (
+            {"student": "x.ckpt", "noise": ActionNoise(), "episodes": 101},
+            "episodes: the 'student' split has 100",
+        ),
+        ({"label_every": 5}, "label_every: must be 0 or a divisor of execute_steps .16., got 5"),
+        ({"label_every": -4}, "label_every: must be 0"),
+    ],
+)
+def test_settings_of_a_student_that_cannot_be_right_are_refused(changes: dict[str, Any], line: str):
+    with pytest.raises(LitDistillError, match=f"^{line}"):
+        dataclasses.replace(SETTINGS, **changes)
+
+
+def test_the_teacher_alone_takes_no_label_every(tmp_path: Path):
+    with pytest.raises(LitDistillError, match="^label_every: is for a student's rollouts"):
+        run(tmp_path, label_every=4)
 
 
 @pytest.mark.libero

@@ -315,6 +315,39 @@ def test_the_shuffle_buffer_holds_what_it_says(root: Path) -> None:
     assert list(SampleOrder((3, 2)).samples(7)) == [0, 1, 2, 3, 4]
 
 
+# ---- other sources within a fit ----
+
+
+def test_other_sources_are_used_from_the_next_loader_on_as_if_from_the_start(
+    tmp_path: Path, make_episode: MakeEpisode
+) -> None:
+    store(tmp_path, make_episode, 10)
+    store(tmp_path, make_episode, 10, source="dagger-1")
+    for ram_limit_mb in (0, 2048):
+        data = module(tmp_path, ram_limit_mb=ram_limit_mb)
+        assert len(list(data.train_dataloader())) > 1
+        before = data.statistics()["proprio_mean"]
+        data.use_sources(["teacher", "dagger-1"], first_epoch=7)
+        fresh = module(tmp_path, ram_limit_mb=ram_limit_mb, sources=["teacher", "dagger-1"])
+        assert data.sources == fresh.sources == ["teacher", "dagger-1"]
+        assert data.describe() == fresh.describe()
+        assert not np.array_equal(data.statistics()["proprio_mean"], before)
+        np.testing.assert_array_equal(data.statistics()["proprio_mean"], fresh.statistics()["proprio_mean"])
+        loader, expected = data.train_dataloader(), fresh.train_dataloader()
+        for epoch in range(3):
+            loader.sampler.set_epoch(7 + epoch)  # type: ignore[attr-defined]
+            expected.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+            assert [rows(batch) for batch in loader] == [rows(batch) for batch in expected]
+
+
+def test_of_relabelled_rollouts_failures_are_used_too(tmp_path: Path, make_episode: MakeEpisode) -> None:
+    store(tmp_path, make_episode, 10)
+    store(tmp_path, make_episode, 10, source="dagger-1")
+    assert module(tmp_path).describe()["train_episodes"] == 8  # without the failed one and the held-out one
+    both = module(tmp_path, sources=["teacher", "dagger-1"]).describe()
+    assert both["train_episodes"] + both["val_episodes"] == 9 + 10
+
+
 # ---- statistics ----
 
 
@@ -363,7 +396,7 @@ def test_several_sources_are_used_together(tmp_path: Path, make_episode: MakeEpi
     store(tmp_path, make_episode, 10)
     store(tmp_path, make_episode, 10, source="dagger-1")
     data = module(tmp_path, sources=["teacher", "dagger-1"], ram_limit_mb=0)
-    assert data.describe()["train_episodes"] + data.describe()["val_episodes"] == 18
+    assert data.describe()["train_episodes"] + data.describe()["val_episodes"] == 9 + 10
     assert (
         len({row for batch in data.train_dataloader() for row in rows(batch)})
         == data.describe()["train_samples"]

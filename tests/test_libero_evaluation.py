@@ -21,6 +21,7 @@ from callbacks.weight_averaging import ExponentialMovingAverage
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Evaluation, Protocol, evaluate
 from lit_distill.networks.checkpoint import load_student
+from lit_distill.ranks import Ranks
 from lit_distill.results import read_result
 from lit_distill.sim.fake import FakeSimulator
 
@@ -48,9 +49,9 @@ def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Protocol, Evaluat
     """Evaluate on the toy world; notes each protocol, what came out and the student's weights."""
     seen: list[tuple[Protocol, Evaluation, Any]] = []
 
-    def on_fakes(task: str, actor: Any, protocol: Protocol, label: str) -> Evaluation:
+    def on_fakes(task: str, actor: Any, protocol: Protocol, label: str, ranks: Ranks) -> Evaluation:
         network = load_student(actor.checkpoint)
-        evaluation = functools.partial(evaluate, simulator=FakeSimulator)(task, actor, protocol, label)
+        evaluation = functools.partial(evaluate, simulator=FakeSimulator)(task, actor, protocol, label, ranks)
         seen.append((protocol, evaluation, network.state_dict()))
         return evaluation
 

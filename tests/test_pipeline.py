@@ -24,8 +24,10 @@ from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Protocol, evaluate
 from lit_distill.sim.fake import FakeSimulator
 from lit_distill.study import pipeline
-from lit_distill.study.pipeline import Study, changed, run_with
+from lit_distill.study.pipeline import run_with
+from lit_distill.study.stages import Study, changed
 from lit_distill.study.summary import duration
+from lit_distill.study.training import FitConfig
 
 TASK = "custom_libero_object_ketchup"
 OTHER = "custom_libero_object_milk"
@@ -283,7 +285,7 @@ def test_nested_keys_become_dotted_and_the_later_wins() -> None:
         ("trainer.max_epoch", "trainer.max_epoch: no such key; did you mean trainer.max_epochs?"),
         (
             "trainer.callbacks.protocol.episodes",
-            "fit_options: trainer.callbacks.protocol.episodes: not a key",
+            "tiny.yaml: trainer.callbacks.protocol.episodes: not a key",
         ),
         ("model.init_args.lr.x", "model.lr: expected float, got "),
         ("model.init_args.rate", "BehaviorCloning has no such option"),
@@ -345,8 +347,108 @@ def test_the_files_for_the_pipeline_name_files_that_it_can_use() -> None:
         content = yaml.safe_load((REPOSITORY / "conf" / name).read_text())
         for task in content["tasks"]:
             fit_file = REPOSITORY / content["fit_config"]
-            config = pipeline.FitConfig(str(fit_file), task, content.get("fit_options", {}))
+            config = FitConfig(str(fit_file), task, content.get("fit_options", {}))
             assert config.checkpoints == Path("runs") / fit_file.stem / task == config.logs
+
+
+# ---- DAgger after BC
+
+
+def dagger_config(**changes: Any) -> dict[str, Any]:
+    """TINY with two rounds of two rollouts."""
+    config: dict[str, Any] = json.loads(json.dumps(TINY).replace("tiny", "tiny_dagger"))
+    rounds = {
+        "init_from": "runs/tiny/${data.init_args.task}/best.ckpt",
+        "rounds": 2,
+        "collect": {
+            "episodes": 2,
+            "teacher": {"class_path": "lit_distill.sim.fake.FakeTeacher"},
+            "image_size": 32,
+            "workers": 0,
+        },
+    }
+    best, evaluation = config["trainer"]["callbacks"]
+    best["init_args"]["save_on_train_epoch_end"] = False
+    callback = {"class_path": "callbacks.dagger.DAggerRounds", "init_args": rounds | changes}
+    config["trainer"] |= {"reload_dataloaders_every_n_epochs": 1, "callbacks": [best, callback, evaluation]}
+    return config
+
+
+@pytest.fixture
+def dagger(study: Study) -> Study:
+    Path("tiny_dagger.yaml").write_text(yaml.safe_dump(dagger_config()))
+    return replace(study, dagger_config="tiny_dagger.yaml")
+
+
+def test_dagger_follows_bc_and_is_reused(
+    dagger: Study, commands: CommandsInThisProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_with(commands, [TASK], dagger)
+    first = capsys.readouterr().out
+    assert commands.take() == ["collect", "fit", "test", "fit", "test", "evaluate"]
+    for number, stage in enumerate(("collect", "fit", "test", "dagger", "test dagger", "evaluate"), 1):
+        assert f"[{number}/6] {TASK}: {stage}\n$ python -m lit_distill" in first
+    results = {
+        method: json.loads(Path(f"experiments/results/demo/{TASK}-{method}-dev3.json").read_text())
+        for method in ("teacher", "bc", "dagger")
+    }
+    training = results["dagger"]["config"]["training"]
+    assert (training["algorithm"], training["round"]) == ("dagger", 2)
+    assert results["bc"]["config"]["checkpoint"] != results["dagger"]["config"]["checkpoint"]
+    assert "steps, ms per chunk (p50): teacher / bc / dagger" in first
+    assert f"videos    runs/tiny_dagger/{TASK}/version_" in first
+
+    run_with(commands, [TASK], dagger)
+    assert commands.take() == ["collect"]
+    assert capsys.readouterr().out.count("is there: reused") == 5
+
+
+def test_another_bc_student_makes_other_rounds(
+    dagger: Study, commands: CommandsInThisProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_with(commands, [TASK], dagger)
+    commands.take()
+    capsys.readouterr()
+    run_with(commands, [TASK], replace(dagger, fit_options={"model.init_args.lr": 0.002}))
+    assert commands.take() == ["collect", "fit", "test", "fit", "test"]
+    assert (
+        f"{Path('data') / TASK}: dagger-1 episodes deleted: they were of another training"
+        in capsys.readouterr().out
+    )
+    run_with(commands, [TASK], replace(dagger, dagger_options={"model.init_args.lr": 0.002}))
+    assert commands.take() == ["collect", "fit", "test", "fit", "test"]  # BC as it was at first, too
+
+
+def test_a_killed_dagger_stage_goes_on_and_collects_nothing_twice(
+    dagger: Study, commands: CommandsInThisProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def killed(arguments: list[str]) -> int:
+        status = commands(arguments)
+        return 137 if "tiny_dagger.yaml" in arguments else status
+
+    with pytest.raises(LitDistillError, match=f"^stage dagger of {TASK} failed .status 137"):
+        run_with(killed, [TASK], dagger)
+    commands.take()
+    capsys.readouterr()
+    run_with(commands, [TASK], dagger)
+    assert commands.commands[1][-2:] == ["--ckpt_path", f"runs/tiny_dagger/{TASK}/last.ckpt"]
+    assert commands.take() == ["collect", "fit", "test", "evaluate"]
+    said = capsys.readouterr().out
+    assert "dagger-1 success" not in said and "episodes deleted" not in said
+
+
+def test_a_dagger_file_that_begins_elsewhere_is_refused_before_anything_runs(
+    dagger: Study, commands: CommandsInThisProcess
+) -> None:
+    wrong_key = replace(dagger, dagger_options={"model.init_args.rate": 1})
+    with pytest.raises(LitDistillError, match="BehaviorCloning has no such option"):
+        run_with(commands, [TASK], wrong_key)
+    config = dagger_config(init_from="runs/other/${data.init_args.task}/best.ckpt")
+    Path("tiny_dagger.yaml").write_text(yaml.safe_dump(config))
+    line = f"^tiny_dagger.yaml: its init_from is runs/other/{TASK}/best.ckpt, but .* writes runs/tiny/"
+    with pytest.raises(LitDistillError, match=line):
+        run_with(commands, [TASK], dagger)
+    assert not commands.commands
 
 
 def test_durations_are_read_at_a_glance() -> None:

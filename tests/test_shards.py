@@ -19,7 +19,7 @@ from lit_distill.errors import LitDistillError
 from lit_distill.manifest import Manifest
 from lit_distill.samples import decode_array, encode_array, encode_sample
 from lit_distill.schema import SCHEMA_VERSION, ChunkTransition
-from lit_distill.shards import ShardWriter, read_shard, verify
+from lit_distill.shards import ShardWriter, discard, read_shard, verify
 
 TASK = "custom_libero_object_ketchup"
 IDENTITY = {"seed": 0, "noise": 0.1, "fingerprint": {"mujoco": "3.3.2"}}
@@ -284,7 +284,14 @@ def test_data_made_otherwise_are_refused_naming_file_key_values_and_remedy(
     other = {**IDENTITY, "fingerprint": {"mujoco": "3.4.0"}}
     with pytest.raises(LitDistillError) as error:
         ShardWriter(tmp_path, TASK, "teacher", other, episodes_per_shard=4)
-    for part in ("manifest.json", "fingerprint.mujoco", "'3.3.2'", "'3.4.0'", "--root", f"delete {tmp_path}"):
+    for part in (
+        "manifest.json",
+        "fingerprint.mujoco",
+        "'3.3.2'",
+        "'3.4.0'",
+        "--root",
+        "`python -m lit_distill discard ",
+    ):
         assert part in message(error)
     with pytest.raises(LitDistillError, match=r"episodes_per_shard = 4, now it is 5"):
         ShardWriter(tmp_path, TASK, "teacher", IDENTITY, episodes_per_shard=5)
@@ -544,3 +551,47 @@ def test_encoding_refuses_an_invalid_transition(make_episode: MakeEpisode) -> No
     transition = make_episode(TASK, "teacher", 0)[0]
     with pytest.raises(LitDistillError, match="actions"):
         encode_sample(dataclasses.replace(transition, actions=transition.actions * 2))
+
+
+# ---- discarding a source
+
+
+def test_discarded_sources_are_gone_and_the_others_stay(tmp_path: Path, make_episode: MakeEpisode) -> None:
+    sources = ("teacher", "dagger-1", "dagger-12")
+    for source in sources:
+        writer = ShardWriter(tmp_path, TASK, source, {"of": source}, episodes_per_shard=2)
+        for episode in range(3):  # a shard, and a part
+            writer.add(episode, make_episode(TASK, source, episode))
+    del writer
+    (tmp_path / "parts" / f".{TASK}-dagger-1-00009.tar.tmp").write_bytes(b"left by a kill")
+    kept = sorted(path.name for path in tmp_path.rglob("*.tar*") if "dagger-1-" not in path.name)
+    assert discard(tmp_path, "dagger-1") == [f"{tmp_path}: dagger-1 episodes deleted"]
+    assert sorted(path.name for path in tmp_path.rglob("*.tar*")) == kept
+    assert set(Manifest.load(tmp_path).sources) == {"teacher", "dagger-12"}
+    ShardWriter(tmp_path, TASK, "dagger-1", {"of": "another"}, episodes_per_shard=3)  # there is room again
+    assert [line.split()[1] for line in discard(tmp_path, ["dagger"])] == ["dagger-1", "dagger-12"]
+    assert set(Manifest.load(tmp_path).sources) == {"teacher"}
+    assert len(verify(tmp_path)) == 1
+
+
+def test_what_a_killed_discarding_left_is_discarded(tmp_path: Path, make_episode: MakeEpisode) -> None:
+    writer = ShardWriter(tmp_path, TASK, "student", {}, episodes_per_shard=1)
+    writer.add(0, make_episode(TASK, "student", 0))
+    del writer
+    manifest = Manifest.load(tmp_path)
+    del manifest.sources["student"]
+    manifest.save(tmp_path)
+    with pytest.raises(LitDistillError, match=r"discard \S+ --sources student`$"):
+        ShardWriter(tmp_path, TASK, "student", {})
+    discard(tmp_path, ["student"])
+    ShardWriter(tmp_path, TASK, "student", {})
+
+
+def test_only_sources_that_are_there_are_discarded(tmp_path: Path, make_episode: MakeEpisode) -> None:
+    writer = ShardWriter(tmp_path, TASK, "teacher", {}, episodes_per_shard=1)
+    writer.add(0, make_episode(TASK, "teacher", 0))
+    with pytest.raises(LitDistillError, match="no daggr episodes here; there are: teacher"):
+        discard(tmp_path, "daggr")
+    with pytest.raises(LitDistillError, match="no shards here yet"):
+        discard(tmp_path / "gone", "teacher")
+    assert Manifest.load(tmp_path).sources["teacher"].counts()["episodes"] == 1

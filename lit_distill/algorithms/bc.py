@@ -34,6 +34,9 @@ from lit_distill.schema import ChunkBatch
 
 Schedule = Literal["constant", "cosine"]
 
+TRAINING_LOSS = "training_loss"
+"""Where a checkpoint keeps the loss of an unfinished epoch: each process's share of sum and weight."""
+
 
 def masked_squared_error(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """The inner sums of eq. (1): sum_k m_k ||prediction_k - target_k||^2.
@@ -94,7 +97,7 @@ class BehaviorCloning(LightningModule):
         network: The student.
         lr: Learning rate of AdamW (the paper: 1e-4).
         weight_decay: Weight decay of AdamW, on all parameters (the paper: 1e-4).
-        schedule: `constant` (the paper) or `cosine`, from `lr` to 0 over the whole run.
+        schedule: `constant` (the paper) or `cosine`, from `lr` to 0 over the whole run (since `restart`).
         shift_pixels: Random-shift augmentation of both views, each by up to this many pixels; 0: none.
         seed: Seed of the augmentation.
         init_from: Checkpoint of a student to start from (weights and normalisation, no optimizer state);
@@ -129,22 +132,51 @@ class BehaviorCloning(LightningModule):
         self.shift = RandomShift(shift_pixels)
         self.seed = seed
         self.init_from = init_from
+        self.first_epoch = 0
+        """Number of the epoch in which the present training began: 0 until `restart`."""
+        self.notes: dict[str, Any] = {}
+        """What else a checkpoint says of the training, by whoever drives it (primitives)."""
         self._resumed = False
+        self._untrained: dict[str, Tensor] = {}
+        self.training_loss = MeanMetric()
         self.validation_metrics = ImitationMetrics()
         self.test_metrics = ImitationMetrics()
 
     def setup(self, stage: str) -> None:
         """Nothing is resumed until a checkpoint is loaded, which Lightning does after this."""
         self._resumed = False
+        if stage == "fit":
+            self._untrained = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A resumed run starts from its checkpoint and from nothing else."""
         self._resumed = True
+        if (seen := checkpoint.get(TRAINING_LOSS)) is not None:
+            self.training_loss.reset()
+            self.training_loss.mean_value, self.training_loss.weight = seen.clone()
 
     def on_fit_start(self) -> None:
         """Before a fresh fit: warm start if asked for, else the data's statistics for the network."""
-        if self._resumed:
-            return
+        if not self._resumed:
+            self._begin()
+
+    def restart(self, epoch: int, init_from: str | None = None) -> None:
+        """Train anew within the same fit, as a fit that begins now would: weights, optimizer, schedule.
+
+        The weights are those that this fit began with, the same in all processes, or those of `init_from`;
+        the schedule runs from `epoch` to `trainer.max_epochs`, the augmentation as from epoch 0.
+
+        Args:
+            epoch: Number of the epoch that comes next.
+            init_from: Checkpoint of a student to start from; None: from scratch.
+        """
+        self.first_epoch, self.init_from = epoch, init_from
+        strategy = self.trainer.strategy
+        self.network.load_state_dict(strategy.broadcast(self._untrained))
+        self._begin()
+        strategy.setup_optimizers(self.trainer)
+
+    def _begin(self) -> None:
         datamodule: Any = getattr(self.trainer, "datamodule", None)
         if self.init_from is not None:
             self._warm_start(self.init_from)
@@ -178,12 +210,12 @@ class BehaviorCloning(LightningModule):
 
     def training_step(self, batch: ChunkBatch, batch_idx: int) -> Tensor:
         """Eq. (1) on an augmented batch."""
+        if batch_idx == 0:  # a run that is resumed within an epoch goes on with that epoch's mean
+            self.training_loss.reset()
         prediction = self(self.augment(batch, batch_idx))  # [B, K, A]
         loss = masked_squared_error(prediction, batch["teacher_actions"], batch["mask"]).mean()
-        size = len(prediction)
-        self.log(
-            "train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=size
-        )
+        self.training_loss.update(loss.detach(), len(prediction))
+        self.log("train/loss", self.training_loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
     def validation_step(self, batch: ChunkBatch, batch_idx: int) -> None:
@@ -199,23 +231,36 @@ class BehaviorCloning(LightningModule):
         self.log_dict(metrics.named(prefix), on_step=False, on_epoch=True)
 
     def augment(self, batch: ChunkBatch, batch_idx: int) -> ChunkBatch:
-        """Shift both views, each in its own way: a pure function of seed, rank, epoch and batch."""
-        generator = positional_generator(self.seed, self.global_rank, self.current_epoch, batch_idx)
-        agentview = self.shift(batch["agentview"], generator)
-        wrist = self.shift(batch["wrist"], generator)
-        return cast(ChunkBatch, {**batch, "agentview": agentview, "wrist": wrist})
+        """Shift both views, each in its own way: a pure function of seed, epoch and place in the batch."""
+        position = (self.seed, self.current_epoch - self.first_epoch, batch_idx)
+        before = self.global_rank * len(batch["proprio"])  # processes have equal parts, in their order
+        views = {
+            view: self.shift(batch[view], positional_generator(*position, number), before)  # type: ignore[literal-required]
+            for number, view in enumerate(("agentview", "wrist"))
+        }
+        return cast(ChunkBatch, {**batch, **views})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, and the schedule per optimizer step."""
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.lr, weight_decay=self.weight_decay)
         if self.schedule == "constant":
             return optimizer
-        total = self.trainer.estimated_stepping_batches
-        if not math.isfinite(total):
+        if self.trainer.max_epochs == -1 and self.trainer.max_steps == -1:
             raise LitDistillError("schedule: cosine needs an end: set trainer.max_epochs or max_steps")
         # LambdaLR keeps no total in its state, so a run resumed with more epochs follows the longer curve.
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine_factor(step, int(total)))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._cosine)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _cosine(self, step: int) -> float:
+        """The number of batches is asked for only once there is a step, when the data are there."""
+        if step == 0:
+            return 1.0
+        total = self.trainer.estimated_stepping_batches
+        if self.first_epoch:  # Lightning's estimate is for epochs from 0 on
+            assert self.trainer.max_epochs is not None
+            per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+            total = per_epoch * (self.trainer.max_epochs - self.first_epoch)
+        return cosine_factor(step, int(total))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what `load_student` needs to rebuild the network."""
@@ -231,5 +276,9 @@ class BehaviorCloning(LightningModule):
             "init_from": self.init_from,
             "epoch": self.current_epoch,
             "step": self.global_step,
+            **self.notes,
         }
+        seen = torch.stack([self.training_loss.mean_value, self.training_loss.weight])
+        total = self.trainer.strategy.reduce(seen, reduce_op="sum")
+        checkpoint[TRAINING_LOSS] = total / self.trainer.world_size
         checkpoint["student"] = student_record(self.network, task, training)

@@ -16,7 +16,7 @@ def positional_generator(*position: int) -> torch.Generator:
     """A CPU generator whose numbers are a pure function of `position`.
 
     Args:
-        position: Non-negative whole numbers, such as (seed, rank, epoch, batch), so that a resumed run
+        position: Non-negative whole numbers, such as (seed, epoch, batch, view), so that a resumed run
             draws what the uninterrupted one would have drawn.
     """
     state = np.random.SeedSequence(position).generate_state(1, np.uint64)[0]
@@ -63,9 +63,17 @@ class RandomShift:
             raise LitDistillError(f"shift_pixels: must be 0 (no augmentation) or more, got {pixels}")
         self.pixels = pixels
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Augment uint8 [B, H, W, 3]; draws 2 B numbers from the CPU `generator`."""
+    def __call__(self, images: Tensor, generator: torch.Generator, before: int = 0) -> Tensor:
+        """Augment a batch, or a process's part of one.
+
+        Args:
+            images: uint8 [B, H, W, 3].
+            generator: on the CPU; 2 (before + B) numbers are drawn from it.
+            before: How many samples of the whole batch other processes have before ours, so that a sample
+                is shifted the same whoever has it.
+        """
         if self.pixels == 0:
             return images
-        shifts = torch.randint(-self.pixels, self.pixels + 1, (len(images), 2), generator=generator)
+        size = (before + len(images), 2)
+        shifts = torch.randint(-self.pixels, self.pixels + 1, size, generator=generator)[before:]
         return shift_images(images, shifts.to(images.device), self.pixels)

@@ -8,6 +8,7 @@ class is taken from a file.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pickle
 from dataclasses import dataclass
@@ -21,6 +22,20 @@ from lit_distill.networks.student import StudentNetwork
 
 PREFIX = "network."
 HOW_TO_MAKE = "`python -m lit_distill fit --config conf/bc.yaml` makes one"
+
+
+def check_there(path: str | Path) -> None:
+    """Raise LitDistillError with the command that makes it if there is no such checkpoint.
+
+    Our files in conf/ write to `runs/<name of the file>/<task>/`.
+    """
+    if Path(path).is_file():
+        return
+    remedy = HOW_TO_MAKE
+    match Path(path).parts:
+        case (*_, "runs", name, task, _) if Path(f"conf/{name}.yaml").is_file():
+            remedy = f"`python -m lit_distill fit --config conf/{name}.yaml --data.task {task}` makes it"
+    raise LitDistillError(f"{path}: no such checkpoint; {remedy}")
 
 
 @dataclass(frozen=True)
@@ -67,9 +82,27 @@ def save_student(
 
 
 def checkpoint_sha256(path: str | Path) -> str:
-    """Hash of a checkpoint's bytes: what a results file says of the student that it measured."""
+    """Hash of a checkpoint's bytes: what a results file says of the student that it measured.
+
+    Raises:
+        LitDistillError: There is no such file.
+    """
+    check_there(path)
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def student_sha256(path: str | Path) -> str:
+    """Hash of a student's architecture and weights: the same in whatever file it is saved.
+
+    Raises:
+        LitDistillError: As `load_saved_student`.
+    """
+    network = load_student(path)
+    digest = hashlib.sha256(json.dumps(network.arguments, sort_keys=True).encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_student(path: str | Path, map_location: str | torch.device = "cpu") -> StudentNetwork:
@@ -101,8 +134,7 @@ def load_saved_student(path: str | Path, map_location: str | torch.device = "cpu
 
 def _read(path: Path, map_location: str | torch.device) -> dict[str, Any]:
     """The dictionary in a checkpoint file, unpickling tensors and primitives only."""
-    if not path.is_file():
-        raise LitDistillError(f"{path}: no such checkpoint; {HOW_TO_MAKE}")
+    check_there(path)
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:

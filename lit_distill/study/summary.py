@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -15,60 +15,69 @@ PIPE_WIDTH = 110
 """Columns of the table where the output is no terminal."""
 
 
+class TaskSummary(NamedTuple):
+    """Where a task's results are.
+
+    Attributes:
+        teacher: the teacher's results file.
+        students: the students', in the order in which they were trained.
+        logs: folders of the students' TensorBoard files.
+    """
+
+    teacher: Path
+    students: list[Path]
+    logs: list[Path]
+
+
 def print_summary(
-    paths: Sequence[tuple[Path, Path]],
-    seconds: dict[str, dict[str, float | None]],
-    logs: Sequence[Path],
-    videos: Path,
+    tasks: Sequence[TaskSummary], seconds: dict[str, dict[str, float | None]], videos: Path
 ) -> None:
     """Print the table and the places.
 
     Args:
-        paths: of each task, the teacher's and the student's results file.
+        tasks: where the results are.
         seconds: wall time by task and stage, None where it was reused.
-        logs: of each task, the folder of its TensorBoard files.
         videos: folder of the teacher's videos.
     """
     console = Console()
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH)
-    results = [(read_result(teacher), read_result(student)) for teacher, student in paths]
+    results = [[read_result(path) for path in (task.teacher, *task.students)] for task in tasks]
     console.print()
     console.print(summary_table(results))
-    for task, stages in seconds.items():
+    for name, stages in seconds.items():
         spent = [
             f"{stage} {'reused' if value is None else duration(value)}" for stage, value in stages.items()
         ]
         total = duration(sum(value or 0.0 for value in stages.values()))
-        print(f"time      {short(task)}: {', '.join(spent)}; together {total}")
-    for path in [path for pair in paths for path in pair]:
-        print(f"results   {path}")
-    print(f"curves    tensorboard --logdir {logs[0].parts[0]}")
-    for log, (_, student) in zip(logs, results, strict=True):
-        places = [newest_videos(log), videos / student["task"]]
-        for place in places:
+        print(f"time      {short(name)}: {', '.join(spent)}; together {total}")
+    for task in tasks:
+        for path in (task.teacher, *task.students):
+            print(f"results   {path}")
+    print(f"curves    tensorboard --logdir {tasks[0].logs[0].parts[0]}")
+    for task, (teacher, *_) in zip(tasks, results, strict=True):
+        for place in (*map(newest_videos, task.logs), videos / teacher["task"]):
             if place is not None and any(place.glob("*.mp4")):
                 print(f"videos    {place}")
 
 
-def summary_table(results: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> Table:
-    """One row per task, from the results of the teacher and the student."""
-    first = results[0][1]
-    states = f"{first['n']} {first['split']} states"
+def summary_table(results: Sequence[Sequence[dict[str, Any]]]) -> Table:
+    """One row per task, from the results of the teacher and of each student."""
+    methods = [result["method"] for result in results[0]]
+    states = f"{results[0][0]['n']} {results[0][0]['split']} states"
     table = Table(title=f"success / episodes = rate [95 % interval], on {states}", title_justify="left")
     table.add_column("task")
-    for heading in ("teacher", first["method"], "steps", "ms per chunk", "parameters"):
+    for heading in (*methods, "steps", "ms per chunk", "parameters"):
         table.add_column(heading, justify="right")
-    for teacher, student in results:
+    for row in results:
         table.add_row(
-            short(student["task"]),
-            rate(teacher),
-            rate(student),
-            f"{teacher['steps_mean']:.0f} / {student['steps_mean']:.0f}",
-            f"{p50(teacher)} / {p50(student)}",
-            f"{student['config']['parameters']:,}",
+            short(row[0]["task"]),
+            *map(rate, row),
+            " / ".join(f"{result['steps_mean']:.0f}" for result in row),
+            " / ".join(map(p50, row)),
+            f"{row[-1]['config']['parameters']:,}",
         )
-    table.caption = f"steps, ms per chunk (p50): teacher / {first['method']}"
+    table.caption = f"steps, ms per chunk (p50): {' / '.join(methods)}"
     table.caption_justify = "left"
     return table
 

@@ -40,6 +40,8 @@ class FitConfig:
         checkpoints: folder of best.ckpt and last.ckpt.
         logs: folder of the TensorBoard files, one `version_N` in it for each start.
         protocol: of its LiberoEvaluation.
+        init_from: checkpoints of students that it begins with.
+        has_rounds: whether it collects rollouts of its students (DAgger).
 
     Raises:
         LitDistillError: not a configuration that the pipeline can use.
@@ -53,7 +55,7 @@ class FitConfig:
             try:
                 OmegaConf.update(config, key, value)
             except (OmegaConfBaseException, TypeError, AttributeError):
-                raise LitDistillError(f"fit_options: {key}: not a key that can be set in {path}") from None
+                raise LitDistillError(f"{path}: {key}: not a key that can be set there") from None
         try:
             content: Any = OmegaConf.to_container(config, resolve=True)
         except OmegaConfBaseException as error:
@@ -69,6 +71,10 @@ class FitConfig:
                 "--trainer.callbacks.protocol... reaches it"
             )
         self.protocol = asdict(Protocol()) | callbacks[-1].get("init_args", {}).get("protocol", {})
+        parts = [content["model"], *callbacks]
+        starts = [part.get("init_args", {}).get("init_from") for part in parts]
+        self.init_from = [path for path in starts if path is not None]
+        self.has_rounds = any(callback["class_path"].endswith(".DAggerRounds") for callback in callbacks)
         logger = trainer["logger"]["init_args"]
         self.logs = Path(logger["save_dir"]) / logger["name"]
 
@@ -112,11 +118,13 @@ class Training:
     def of(cls, config: FitConfig, root: str, task: str) -> Training:
         """The training that `config` describes, on the data as they are now."""
         versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-        depends_on = {
+        depends_on: dict[str, Any] = {
             "settings": config.settings(),
             "shards": config.shards_sha256(root, task),
             "versions": versions,
         }
+        if config.init_from:
+            depends_on["init_from"] = {path: checkpoint_sha256(path) for path in config.init_from}
         return cls(config.checkpoints, json.loads(json.dumps(depends_on)))
 
     @property
@@ -129,14 +137,18 @@ class Training:
         """The latest checkpoint, to resume from."""
         return self.folder / "last.ckpt"
 
+    def is_begun(self) -> bool:
+        """Whether the folder is this training's, finished or not."""
+        return self._note().get("depends_on") == self.depends_on
+
     def is_done(self) -> bool:
         """Whether best.ckpt is what this training gave."""
         done = self._note().get("best_sha256")
-        return self._is_mine() and self.best.is_file() and done == checkpoint_sha256(self.best)
+        return self.is_begun() and self.best.is_file() and done == checkpoint_sha256(self.best)
 
     def can_resume(self) -> bool:
         """Whether this training was begun, and not finished, and left a whole last.ckpt."""
-        return self._is_mine() and "best_sha256" not in self._note() and zipfile.is_zipfile(self.last)
+        return self.is_begun() and "best_sha256" not in self._note() and zipfile.is_zipfile(self.last)
 
     def begin(self) -> None:
         """Note that this training begins; what another one left in the folder goes, unless it is resumed."""
@@ -163,9 +175,6 @@ class Training:
     @property
     def _note_path(self) -> Path:
         return self.folder / NOTE_NAME
-
-    def _is_mine(self) -> bool:
-        return self._note().get("depends_on") == self.depends_on
 
     def _note(self) -> dict[str, Any]:
         try:

@@ -1,0 +1,215 @@
+"""The stages of the pipeline: of each the command that a user could type, and whether it is done already."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lit_distill.behaviours import TeacherActor
+from lit_distill.cli import PROGRAM
+from lit_distill.collection import CollectSettings
+from lit_distill.errors import LitDistillError
+from lit_distill.evaluation import Protocol
+from lit_distill.manifest import Manifest
+from lit_distill.networks.checkpoint import checkpoint_sha256
+from lit_distill.results import ResultName
+from lit_distill.shards import discard
+from lit_distill.study.evaluate import teacher_config
+from lit_distill.study.stored import stored_result
+from lit_distill.study.training import FitConfig, Training
+
+TEACHER, DAGGER = "teacher", "dagger"
+
+
+class Student(NamedTuple):
+    """One way to train a student.
+
+    Attributes:
+        method: what its results are called.
+        config: YAML file for `fit` and `test`.
+        options: keys of that file with other values.
+        fit, test: what its stages are called.
+    """
+
+    method: str
+    config: str
+    options: dict[str, Any]
+    fit: str
+    test: str
+
+    def result(self, task: str, study: Study) -> ResultName:
+        """Which result is its own."""
+        return ResultName(study.study, task, self.method, study.results)
+
+    def fit_config(self, task: str) -> FitConfig:
+        """Its file, as it is for one task."""
+        return FitConfig(self.config, task, self.options)
+
+    def arguments(self, task: str, study: Study) -> list[str]:
+        """Of `fit` and `test`: the training data are what `collect` made, `fit` makes none."""
+        options = ["--config", self.config, "--data.task", task, "--data.collect", "null"]
+        if study.root != Study.root:
+            options += ["--data.root", study.root]
+        for key, value in self.options.items():
+            options += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
+        return options
+
+
+@dataclass(frozen=True)
+class Study:
+    """What the stages are made from; attributes as the arguments of `pipeline.run`."""
+
+    root: str = "data"
+    fit_config: str = "conf/bc_fast.yaml"
+    fit_options: dict[str, Any] = field(default_factory=dict)
+    dagger_config: str | None = None
+    dagger_options: dict[str, Any] = field(default_factory=dict)
+    study: str = "demo"
+    method: str = "bc"
+    results: str = "experiments/results"
+    videos: str = "runs/teacher"
+    collect: CollectSettings = field(default_factory=CollectSettings)
+    protocol: Protocol = field(default_factory=Protocol)
+
+    @property
+    def students(self) -> list[Student]:
+        """In the order in which they are trained: each begins with the one before it."""
+        first = Student(self.method, self.fit_config, self.fit_options, "fit", "test")
+        if self.dagger_config is None:
+            return [first]
+        return [first, Student(DAGGER, self.dagger_config, self.dagger_options, DAGGER, f"test {DAGGER}")]
+
+
+class Stage(NamedTuple):
+    """One stage of one task.
+
+    Attributes:
+        name: what it is called.
+        arguments: the command's words.
+        reused: what is there already, so that nothing need be done.
+        before, after: what is noted around it.
+    """
+
+    name: str
+    arguments: list[str]
+    reused: str | None = None
+    before: Callable[[], None] = lambda: None
+    after: Callable[[], None] = lambda: None
+
+
+def check_students(task: str, study: Study) -> None:
+    """Raise LitDistillError unless every student begins with the checkpoint that the one before it writes."""
+    configs = [student.fit_config(task) for student in study.students]
+    for student, config, before in zip(study.students[1:], configs[1:], configs, strict=False):
+        if config.init_from != [str(best := before.checkpoints / "best.ckpt")]:
+            raise LitDistillError(
+                f"{student.config}: its init_from is {', '.join(config.init_from) or 'null'}, but the stage "
+                f"before it writes {best}"
+            )
+
+
+def stages(task: str, study: Study) -> list[Callable[[], Stage]]:
+    """Makers of a task's stages, in their order; each is called when those before it are done."""
+    makers: list[Callable[[], Stage]] = [lambda: collect_stage(task, study)]
+    for student in study.students:
+        makers += [
+            lambda student=student: fit_stage(task, study, student),  # type: ignore[misc]
+            lambda student=student: test_stage(task, study, student),  # type: ignore[misc]
+        ]
+    return [*makers, lambda: teacher_stage(task, study)]
+
+
+def collect_stage(task: str, study: Study) -> Stage:
+    """Teacher rollouts; `collect` itself knows what is missing."""
+    options = changed(study.collect, asdict(CollectSettings()), "settings")
+    return Stage("collect", ["collect", "--task", task, "--root", study.root, *options])
+
+
+def fit_stage(task: str, study: Study, student: Student) -> Stage:
+    """Training, resumed from last.ckpt if it was begun."""
+    config = student.fit_config(task)
+    training = Training.of(config, study.root, task)
+    resume = ["--ckpt_path", str(training.last)] if training.can_resume() else []
+
+    def begin() -> None:
+        if config.has_rounds and not training.is_begun():
+            _discard_rounds(Path(study.root) / task)
+        training.begin()
+
+    return Stage(
+        student.fit,
+        ["fit", *student.arguments(task, study), *resume],
+        str(training.best) if training.is_done() else None,
+        begin,
+        training.finish,
+    )
+
+
+def _discard_rounds(folder: Path) -> None:
+    """Rollouts of another training's students go, as its checkpoints do."""
+    rounds = [source for source in Manifest.load(folder).sources if source.startswith(f"{DAGGER}-")]
+    for line in discard(folder, rounds):
+        print(f"{line}: they were of another training", flush=True)
+
+
+def test_stage(task: str, study: Study, student: Student) -> Stage:
+    """A student's evaluation; the options of LiberoEvaluation are those of the last callback."""
+    config = student.fit_config(task)
+    best = Training.of(config, study.root, task).best
+    name = student.result(task, study)
+    callback = "trainer.callbacks"
+    arguments = ["test", *student.arguments(task, study), "--ckpt_path", str(best)]
+    for option in ("study", "method"):
+        arguments += [f"--{callback}.{option}", getattr(name, option)]
+    if study.results != Study.results:
+        arguments += [f"--{callback}.results", study.results]
+    arguments += changed(study.protocol, config.protocol, f"{callback}.protocol")
+    return _evaluation(student.test, arguments, name, study, {"checkpoint": checkpoint_sha256(best)})
+
+
+def teacher_stage(task: str, study: Study) -> Stage:
+    """The teacher's evaluation on the student's states, without noise."""
+    name = ResultName(study.study, task, TEACHER, study.results)
+    arguments = ["evaluate", "--task", task, "--study", study.study]
+    for option, value, default in (
+        ("results", study.results, Study.results),
+        ("videos", study.videos, Study.videos),
+        ("teacher", json.dumps(study.collect.teacher), json.dumps(CollectSettings().teacher)),
+    ):
+        arguments += [f"--{option}", value] if value != default else []
+    arguments += changed(study.protocol, asdict(Protocol()), "protocol")
+    actor = TeacherActor(study.collect.teacher_spec())
+    return _evaluation("evaluate", arguments, name, study, teacher_config(actor))
+
+
+def changed(settings: Any, defaults: dict[str, Any], prefix: str) -> list[str]:
+    """The options that turn `defaults` into the dataclass `settings`."""
+    options = []
+    for item in fields(settings):
+        value, default = getattr(settings, item.name), defaults.get(item.name)
+        key = f"{prefix}.{item.name}"
+        if is_dataclass(value):
+            options += changed(value, default or {}, key)
+        elif value != default:
+            options += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
+    return options
+
+
+def _evaluation(
+    stage: str, arguments: list[str], name: ResultName, study: Study, config: dict[str, Any]
+) -> Stage:
+    """A stage that writes a results file; done if the file is from the same settings, and complete."""
+
+    def check() -> None:
+        if stored_result(name, study.protocol, config) is None:
+            raise LitDistillError(
+                f"{name.path(study.protocol)}: incomplete, or not of stage {stage} of {name.task} as it was "
+                f"just run; to repeat it: {PROGRAM} {shlex.join(arguments)}"
+            )
+
+    stored = stored_result(name, study.protocol, config)
+    return Stage(stage, arguments, str(stored) if stored else None, after=check)

@@ -1,0 +1,73 @@
+"""Callbacks for runs of several processes in the toy world, named in YAML."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+import callbacks.dagger
+import callbacks.libero_evaluation
+import lit_distill.collection
+from lit_distill.evaluation import evaluate
+from lit_distill.sim.fake import FakeSimulator
+
+evaluate_on_fakes = functools.partial(evaluate, simulator=FakeSimulator)
+
+
+class ToyWorld(Callback):
+    """Everything happens in the toy world, in this process; for a process of its own."""
+
+    def __init__(self) -> None:
+        lit_distill.collection.Simulator = FakeSimulator  # type: ignore[misc, assignment]
+        callbacks.dagger.evaluate = evaluate_on_fakes  # type: ignore[assignment]
+        callbacks.libero_evaluation.evaluate = evaluate_on_fakes  # type: ignore[assignment]
+
+
+class Trace(Callback):
+    """Writes what each process did to `folder/<name>-<rank>.json`."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.path = Path(folder)
+        self.name = name
+        self.seen: dict[str, Any] = {"steps": [], "validation": [], "success": []}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        samples = torch.cat([batch["proprio"], batch["teacher_actions"].flatten(1)], dim=1)
+        rows = [hashlib.md5(row.numpy().tobytes()).hexdigest() for row in samples]
+        self.seen["steps"].append([trainer.current_epoch, batch_idx, rows, outputs["loss"].item()])
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self.seen["validation"].append(float(trainer.callback_metrics["val/loss"]))
+            self.seen["success"].append(float(trainer.callback_metrics.get("eval/success_rate", -1.0)))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        state = trainer.optimizers[0].state_dict()["state"]
+        tensors = {name: tensor.flatten() for name, tensor in pl_module.state_dict().items()}
+        tensors |= {f"{i} {name}": torch.as_tensor(s[name]).flatten() for i, s in state.items() for name in s}
+        self.seen["weights"] = {name: tensor.double().tolist() for name, tensor in tensors.items()}
+        self.seen["training_loss"] = float(trainer.callback_metrics["train/loss"])
+        self.seen["sources"] = getattr(trainer, "datamodule").sources  # noqa: B009 (absent from its type)
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / f"{self.name}-{trainer.global_rank}.json").write_text(json.dumps(self.seen))
+
+
+class KillAll(Callback):
+    """The first process ends as by a power cut after an optimizer step; the others lose it."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *arguments: Any) -> None:
+        if trainer.global_step == self.step and trainer.is_global_zero:
+            os.kill(os.getpid(), signal.SIGKILL)
