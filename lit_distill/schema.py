@@ -252,3 +252,28 @@ class ChunkBatch(TypedDict):
     actions: torch.Tensor  # float32 [B, K, A], as commanded
     mask: torch.Tensor  # bool [B, K], m of eq. (1): all rows; of a terminal chunk those that were executed
     teacher_actions: torch.Tensor  # float32 [B, K, A]
+
+
+class ReplayBatch(TypedDict):
+    """What an offline actor-critic gets: chunk transitions with both ends, torch tensors with a leading `B`.
+
+    Observations are numbered, so that what is computed from one can be kept; the next observation of a
+    terminal chunk is its own, and Γ = 0.
+    """
+
+    index: torch.Tensor  # int64 [B], the number of s_i
+    next_index: torch.Tensor  # int64 [B], the number of s_{i+ℓ}
+    agentview: torch.Tensor  # uint8 [B, H, W, 3]
+    wrist: torch.Tensor  # uint8 [B, H, W, 3]
+    proprio: torch.Tensor  # float32 [B, 7]
+    task_index: torch.Tensor  # int64 [B], the task's number in the task table
+    actions: torch.Tensor  # float32 [B, K, A], as commanded
+    mask: torch.Tensor  # bool [B, K], the executed rows
+    executed: torch.Tensor  # int64 [B], ℓ
+    rewards: torch.Tensor  # float32 [B, K], 0 beyond ℓ
+    terminal: torch.Tensor  # bool [B]
+    success: torch.Tensor  # bool [B], of the whole episode
+    value: torch.Tensor  # float32 [B], V*(s_i), NaN without one
+    next_value: torch.Tensor  # float32 [B], V*(s_{i+ℓ}); at terminal chunks 1 (success) or 0; NaN without one
+    teacher_actions: torch.Tensor  # float32 [B, K, A], 0 where `relabelled` is false
+    relabelled: torch.Tensor  # bool [B], the teacher labelled this state, but somebody else acted

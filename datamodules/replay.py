@@ -1,0 +1,233 @@
+"""The data set 𝒟 of AWAC, eq. (2): chunk transitions of the teacher's and of the students' rollouts.
+
+Minibatches are drawn with replacement, half of each from the teacher's rollouts and half from the students',
+whatever their numbers (§3.4). A chunk counts with the action that was executed: where collection perturbed
+the teacher's chunk, that is the perturbed one, whose consequences the stored rewards and next state are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from datamodules.order import Batching, BatchOrder
+from datamodules.selection import Selection, split
+from lit_distill.errors import LitDistillError
+from lit_distill.manifest import MANIFEST_NAME
+from lit_distill.samples import read_shard
+from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, ChunkTransition, ReplayBatch
+from lit_distill.tasks import get_task
+
+TEACHER = "teacher"
+ENCODE_BATCH = 64
+"""Observations per batch where every one is computed once."""
+
+
+def transition_arrays(transition: ChunkTransition) -> dict[str, np.ndarray]:
+    """The arrays of a transition that a ReplayBatch holds, but for the numbers of its two ends."""
+    label = transition.teacher_actions
+    ended = 1.0 if transition.success else 0.0  # §3.4: no query after the end
+    next_value = ended if transition.terminal else transition.next_value
+    return {
+        "agentview": transition.observation.agentview,
+        "wrist": transition.observation.wrist,
+        "proprio": transition.observation.proprio,
+        "actions": transition.actions,
+        "mask": transition.mask,
+        "executed": np.array(transition.executed, np.int64),
+        "rewards": transition.rewards,
+        "terminal": np.array(transition.terminal),
+        "success": np.array(transition.success),
+        "value": np.array(np.nan if transition.value is None else transition.value, np.float32),
+        "next_value": np.array(np.nan if next_value is None else next_value, np.float32),
+        "teacher_actions": np.zeros((CHUNK_LENGTH, ACTION_DIM), np.float32) if label is None else label,
+        "relabelled": np.array(label is not None and transition.behaviour != TEACHER),
+    }
+
+
+def balanced_indices(
+    teacher: np.ndarray, student: np.ndarray, batch_size: int, seed: int, step: int
+) -> np.ndarray:
+    """The samples of global batch `step`: a pure function of its arguments.
+
+    Args:
+        teacher, student: int64, numbers of the transitions of either side.
+        batch_size: B, even.
+
+    Returns:
+        int64 [B], drawn with replacement, the two sides taking turns.
+    """
+    random = np.random.default_rng([seed, step])
+    half = batch_size // 2
+    sides = [side[random.integers(len(side), size=half)] for side in (teacher, student)]
+    return np.stack(sides, axis=1).ravel()
+
+
+class ReplayDataModule(LightningDataModule):
+    """Balanced batches of chunk transitions (`lit_distill.schema.ReplayBatch`) of one task, kept in RAM.
+
+    Args:
+        task: name in the task table.
+        root: folder that holds a folder of shards per task.
+        students: which rollouts are the students': student, dagger-1, ...
+        batch_size: transitions per training step, over all processes together; even for each of them.
+        steps_per_epoch: batches that make an epoch: data drawn with replacement have no end.
+        held_out: share of the episodes of each source that is kept for validation.
+        seed: of the drawing.
+
+    Raises:
+        LitDistillError: a value that cannot be right, missing or damaged data.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        root: str = "data",
+        students: list[str] = ["student"],  # noqa: B006 (never changed; a list is what YAML gives)
+        batch_size: int = 64,
+        steps_per_epoch: int = 100,
+        held_out: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, allowed, range_text, value in (
+            ("batch_size", batch_size >= 2 and batch_size % 2 == 0, "even, at least 2", batch_size),
+            ("steps_per_epoch", steps_per_epoch >= 1, "at least 1", steps_per_epoch),
+            ("held_out", 0.0 < held_out <= 0.5, "above 0 and at most 0.5", held_out),
+            ("seed", seed >= 0, "at least 0", seed),
+        ):
+            if not allowed:
+                raise LitDistillError(f"{name}: must be {range_text}, got {value}")
+        if not students or TEACHER in students or len(set(students)) < len(students):
+            raise LitDistillError(f"students: name at least one source but {TEACHER}, got {students}")
+        self.prepare_data_per_node = False
+        self.task = get_task(task).name
+        self._task_index = get_task(task).index
+        self.root = Path(root)
+        self._students = list(students)
+        self._batch_size, self._steps = batch_size, steps_per_epoch
+        self._held_out, self._seed = held_out, seed
+        self._arrays: dict[str, Tensor] = {}
+        self._sides: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    @property
+    def folder(self) -> Path:
+        """The task's folder of shards."""
+        return self.root / self.task
+
+    def setup(self, stage: str | None = None) -> None:
+        """Check the shards' hashes and decode every transition once."""
+        if self._arrays:
+            return
+        parts: list[dict[str, np.ndarray]] = []
+        members: dict[str, list[list[int]]] = {TEACHER: [[], []], "student": [[], []]}
+        for source in (TEACHER, *self._students):
+            side = TEACHER if source == TEACHER else "student"
+            for held_out, selection in enumerate(split(self.folder, [source], self._held_out, False)):
+                for transition, numbers in _numbered(self.folder, selection, len(parts)):
+                    parts.append(transition_arrays(transition) | numbers)
+                    members[side][held_out].append(len(parts) - 1)
+        self._arrays = {key: torch.from_numpy(np.stack([part[key] for part in parts])) for key in parts[0]}
+        self._sides = {side: (np.array(both[0]), np.array(both[1])) for side, both in members.items()}
+
+    def observations(self) -> Iterator[tuple[Tensor, ...]]:
+        """Every observation once, in the order of its number: (agentview, wrist, proprio, task_index)."""
+        keys = ("agentview", "wrist", "proprio")
+        for batch in zip(*(self._arrays[key].split(ENCODE_BATCH) for key in keys), strict=True):
+            yield (*batch, self._task_indices(len(batch[0])))
+
+    def train_dataloader(self) -> DataLoader:
+        """Balanced batches, `steps_per_epoch` of them."""
+        world_size = self.trainer.world_size if self.trainer else 1
+        if self._batch_size % (2 * world_size):
+            raise LitDistillError(
+                f"batch_size: {self._batch_size} must be divisible by twice the {world_size} processes"
+            )
+        batching = self._batching(self._steps * self._batch_size)
+        dataset = _BalancedBatches(self, batching)
+        return DataLoader(dataset, batch_size=None, sampler=BatchOrder(dataset, batching))
+
+    def val_dataloader(self) -> DataLoader:
+        """Every held-out transition once."""
+        held_out = np.concatenate([side[1] for side in self._sides.values()])
+        batching = self._batching(len(held_out), keep_all=True)
+        dataset = _EveryBatch(self, held_out, batching)
+        return DataLoader(dataset, batch_size=None, sampler=BatchOrder(dataset, batching, fixed=True))
+
+    def describe(self) -> dict[str, int]:
+        """Transitions of both sides, for the log."""
+        return {
+            f"{part}_{side}_transitions": len(numbers)
+            for side, both in self._sides.items()
+            for part, numbers in zip(("train", "val"), both, strict=True)
+        }
+
+    def draw(self, step: int) -> np.ndarray:
+        """The transitions of global batch `step`, int64 [B]."""
+        teacher, student = (self._sides[side][0] for side in (TEACHER, "student"))
+        return balanced_indices(teacher, student, self._batch_size, self._seed, step)
+
+    def gather(self, numbers: np.ndarray) -> ReplayBatch:
+        """The batch of these transitions."""
+        places = torch.from_numpy(numbers)
+        arrays = {key: array[places] for key, array in self._arrays.items()}
+        return ReplayBatch(**arrays, task_index=self._task_indices(len(places)))  # type: ignore[typeddict-item]
+
+    def _task_indices(self, count: int) -> Tensor:
+        return torch.full((count,), self._task_index, dtype=torch.int64)
+
+    def _batching(self, samples: int, keep_all: bool = False) -> Batching:
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return Batching(samples, self._batch_size, keep_all, rank, world_size)
+
+
+def _numbered(
+    folder: Path, selection: Selection, first: int
+) -> Iterator[tuple[ChunkTransition, dict[str, np.ndarray]]]:
+    """The selected transitions, each with the numbers of its two ends counted from `first`."""
+    number = first
+    for shard in selection.shards:
+        shard.entry.check_file(folder)
+        wanted = set(shard.keys)
+        for transition in read_shard(shard.path):
+            if transition.key in wanted:
+                following = number if transition.terminal else number + 1
+                yield transition, {"index": np.array(number), "next_index": np.array(following)}
+                number += 1
+    if number - first != selection.samples:
+        raise LitDistillError(f"{folder}: holds other transitions than {MANIFEST_NAME} says; verify it")
+
+
+class _BalancedBatches(Dataset[ReplayBatch]):
+    """Item (epoch, batch) is this rank's part of a drawn global batch."""
+
+    def __init__(self, data: ReplayDataModule, batching: Batching) -> None:
+        self._data, self._batching = data, batching
+
+    def __len__(self) -> int:
+        return len(self._batching)
+
+    def __getitem__(self, item: tuple[int, int]) -> ReplayBatch:
+        epoch, batch = item
+        numbers = self._data.draw(epoch * len(self) + batch)
+        part = self._batching.part(0)
+        return self._data.gather(numbers[part])
+
+
+class _EveryBatch(Dataset[ReplayBatch]):
+    """Item (epoch, batch) is this rank's part of the given transitions, in their order."""
+
+    def __init__(self, data: ReplayDataModule, numbers: np.ndarray, batching: Batching) -> None:
+        self._data, self._numbers, self._batching = data, numbers, batching
+
+    def __len__(self) -> int:
+        return len(self._batching)
+
+    def __getitem__(self, item: tuple[int, int]) -> ReplayBatch:
+        return self._data.gather(self._numbers[self._batching.part(item[1])])

@@ -1,0 +1,362 @@
+"""Offline AWAC with teacher potential rewards (§3.4 of the paper).
+
+    D = D_teacher u D_student                                                                       (2)
+    R~_i = R_i + lambda_TPR (gamma^l V*(s_{i+l}) - V*(s_i)),   R_i = sum_{j<l} gamma^j r_{i+j}       (3)
+    y_i = R~_i + Gamma_i min_k Q_target,k(s_{i+l}, mu_phi(s_{i+l}))                                 (4)
+    L_Q(theta) = E [ sum_{k=1,2} (Q_theta,k(s_i, a_i) - y_i)^2 ]                                    (5)
+    A_i = min_k Q_theta,k(s_i, a_i) - min_k Q_theta,k(s_i, mu_phi(s_i))                             (6)
+    w_i = min(exp(A_i / lambda_AWAC), w_max)                                                        (7)
+    L_pi(phi) = -E [ w_i log pi_phi(a_i | s_i) ]                                                    (8)
+
+i: a chunk transition of l <= K = 16 executed control steps; a_i: the chunk as it was commanded, all rows of
+it that are executed before the next look, so that the critic cannot read the outcome off padding; Gamma_i:
+0 at every terminal chunk (a timeout is one), else gamma^l; V*: the teacher's potential, at a terminal chunk
+1 (success) or 0 (anything else), the reward unshaped where one is missing; mu_phi: the student's mean
+action; pi_phi: a Gaussian around it, whose log standard deviation is a second head on the same
+features, used here and never deployed; log pi: the sum over the l executed rows and the A dimensions.
+
+The scale of log pi grows with l. It is left as eq. (8) has it: l < K occurs only where an episode ends, and
+Adam divides the loss's scale out.
+
+Ours, where the paper is silent: the values of gamma, lambda_TPR, lambda_AWAC, w_max, tau and learning rates
+(conf/awac.yaml); the critic looks at the features of the student that AWAC starts from, which stay as they
+are, so each observation is encoded once (`encode_observations`); mu(s') is computed for all
+observations together every `mean_every` steps; `relabel_weight` adds the teacher's chunk at student states
+as a second action to eq. (8), with its own advantage.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any, NamedTuple, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from lit_distill.algorithms.awac_terms import (
+    actor_error,
+    advantage,
+    advantage_weight,
+    chunk_discount,
+    chunk_return,
+    critic_error,
+    effective_sample_size,
+    log_probability,
+    shaped_return,
+    td_target,
+)
+from lit_distill.errors import LitDistillError
+from lit_distill.networks.augmentation import RandomShift, positional_generator
+from lit_distill.networks.checkpoint import load_student, student_record
+from lit_distill.networks.critic import TwinCritic
+from lit_distill.networks.student import StudentNetwork
+from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, ReplayBatch
+
+LOG_STD_MIN, LOG_STD_MAX = -5.0, 0.0
+"""Clamp of the log standard deviation (action units); the authors of AWAC use [-6, 0]."""
+
+RECORDED = (
+    *("init_from", "gamma", "lambda_tpr", "lambda_awac", "w_max", "tau", "actor_lr", "critic_lr"),
+    *("weight_decay", "actor_start", "mean_every", "relabel_weight", "seed"),
+)
+"""Arguments that a checkpoint, and so a results file, tells."""
+
+
+class _Observations(NamedTuple):
+    """What is known of every observation of the replay data, by its number.
+
+    Attributes:
+        features: float32 [N, F], of the frozen encoders.
+        mean: float32 [N, K, A], mu(s), as of the last refresh.
+    """
+
+    features: Tensor
+    mean: Tensor
+
+
+class AWAC(LightningModule):
+    """Eqs. (3) to (8) as a LightningModule.
+
+    Args:
+        network: The student, filled from `init_from`.
+        init_from: Checkpoint of the DAgger student that the actor starts from; a resumed run ignores it.
+        gamma: Discount per control step (20 Hz), in (0, 1].
+        lambda_tpr: Weight of the potential reward in eq. (3); 0 is plain AWAC.
+        lambda_awac: Temperature of eq. (7), above 0.
+        w_max: Largest weight of eq. (7), at least 1.
+        tau: Step of the target critic towards the critic after each update, in (0, 1].
+        actor_lr: Learning rate (AdamW) of the student and its log-std head.
+        critic_lr: Learning rate of the critics.
+        weight_decay: Weight decay of AdamW, on all parameters.
+        actor_start: Steps in which the critic alone is trained, before the first actor update.
+        mean_every: Steps between two computations of mu(s') for all observations; 1 is exact.
+        relabel_weight: Weight of the teacher's chunk at student states as a second action in eq. (8); 0: off.
+        critic_hidden: Width of the critics' hidden layers.
+        execute_steps: Rows of a chunk that are executed before the next look.
+        shift_pixels: Random shift of the actor's views, in pixels.
+        seed: Seed of the augmentation.
+
+    Raises:
+        LitDistillError: A value cannot be right, or `init_from` is missing or does not fit.
+    """
+
+    def __init__(
+        self,
+        network: StudentNetwork,
+        init_from: str | None = None,
+        gamma: float = 0.99,
+        lambda_tpr: float = 1.0,
+        lambda_awac: float = 1.0,
+        w_max: float = 20.0,
+        tau: float = 0.005,
+        actor_lr: float = 1e-4,
+        critic_lr: float = 3e-4,
+        weight_decay: float = 1e-4,
+        actor_start: int = 0,
+        mean_every: int = 1,
+        relabel_weight: float = 0.0,
+        critic_hidden: int = 256,
+        execute_steps: int = CHUNK_LENGTH,
+        shift_pixels: int = 2,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        _check_arguments(locals())
+        self.network = network
+        self.log_std_head = nn.Sequential(
+            nn.Linear(network.feature_dim, CHUNK_LENGTH * ACTION_DIM),
+            nn.Unflatten(-1, (CHUNK_LENGTH, ACTION_DIM)),
+        )
+        nn.init.zeros_(cast(nn.Linear, self.log_std_head[0]).weight)
+        nn.init.constant_(cast(nn.Linear, self.log_std_head[0]).bias, 0.5 * (LOG_STD_MIN + LOG_STD_MAX))
+        self.critic = TwinCritic(network.feature_dim, execute_steps, critic_hidden)
+        self.target_critic = self.critic.frozen_copy()
+        self.critic_encoder = copy.deepcopy(network).requires_grad_(False)
+        self.init_from = init_from
+        self.gamma, self.lambda_tpr = gamma, lambda_tpr
+        self.lambda_awac, self.w_max, self.tau = lambda_awac, w_max, tau
+        self.actor_lr, self.critic_lr, self.weight_decay = actor_lr, critic_lr, weight_decay
+        self.actor_start, self.mean_every, self.relabel_weight = actor_start, mean_every, relabel_weight
+        self.shift = RandomShift(shift_pixels)
+        self.seed = seed
+        self._resumed = False
+        self._observations: _Observations | None = None
+
+    # -- hooks ---------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Nothing is resumed until a checkpoint is loaded, which Lightning does after this."""
+        self._resumed = False
+        self._observations = None
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A resumed run starts from its checkpoint and from nothing else."""
+        self._resumed = True
+        self._resumed_mean = checkpoint.get("mean")
+
+    def on_fit_start(self) -> None:
+        """Warm start, then encode every observation once."""
+        if not self._resumed:
+            if self.init_from is None:
+                raise LitDistillError(
+                    "init_from: AWAC starts from a DAgger student; "
+                    "`python -m lit_distill fit --config conf/dagger.yaml` makes one"
+                )
+            self.network.load_state_dict(load_student(self.init_from).state_dict())
+            self.critic_encoder.load_state_dict(self.network.state_dict())
+        datamodule: Any = getattr(self.trainer, "datamodule")  # noqa: B009 (absent from Trainer's type)
+        features = encode_observations(self.critic_encoder, datamodule.observations(), self.device)
+        self._observations = _Observations(features, self._means(datamodule))
+        if self._resumed and self._resumed_mean is not None:
+            self._observations = _Observations(features, self._resumed_mean.to(self.device))
+
+    def on_train_batch_start(self, batch: ReplayBatch, batch_idx: int) -> None:
+        """Every `mean_every` steps bring mu(s') up to the present student."""
+        if self.global_step % self.mean_every == 0 and self.global_step > 0:
+            datamodule: Any = getattr(self.trainer, "datamodule")  # noqa: B009
+            self._observations = self._known()._replace(mean=self._means(datamodule))
+
+    def training_step(self, batch: ReplayBatch, batch_idx: int) -> Tensor:
+        """Eqs. (3) to (8) on a balanced batch."""
+        mean, log_std = self.policy(self.augment(batch))  # [B, K, A] each
+        y = self.target(batch)
+        features = self._known().features[batch["index"]]  # [B, F]
+        critic_loss = critic_error(self.critic(features, batch["actions"]), y).mean()  # (5)
+
+        with torch.no_grad():
+            q_mean = self.critic(features, mean.clamp(-1.0, 1.0))
+            a = advantage(self.critic(features, batch["actions"]), q_mean)  # (6)
+            w = advantage_weight(a, self.lambda_awac, self.w_max)  # (7)
+        log_pi = log_probability(batch["actions"], mean, log_std, batch["mask"])
+        actor_loss = actor_error(w, log_pi).mean()  # (8)
+        if self.relabel_weight:
+            actor_loss = actor_loss + self.relabel_weight * self._relabelled(
+                batch, features, mean, log_std, q_mean
+            )
+        self._log_step(critic_loss, actor_loss, y, a, w, log_pi, log_std)
+        return critic_loss + (self.global_step >= self.actor_start) * actor_loss
+
+    def target(self, batch: ReplayBatch) -> Tensor:
+        """y_i of eq. (4), float32 [B], without gradient."""
+        known = self._known()
+        with torch.no_grad():
+            shaped = shaped_return(
+                chunk_return(batch["rewards"], self.gamma),
+                batch["executed"],
+                batch["value"],
+                batch["next_value"],
+                self.gamma,
+                self.lambda_tpr,
+            )  # (3)
+            next_index = batch["next_index"]
+            next_q = self.target_critic(known.features[next_index], known.mean[next_index].clamp(-1.0, 1.0))
+            return td_target(shaped, chunk_discount(batch["executed"], batch["terminal"], self.gamma), next_q)
+
+    def policy(self, batch: ReplayBatch) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation of pi_phi(. | s), float32 [B, K, A] each."""
+        features = self.network.encode(
+            batch["agentview"], batch["wrist"], batch["proprio"], batch["task_index"]
+        )
+        with torch.autocast(features.device.type, enabled=False):
+            return self.network.head(features), self.log_std_head(features).clamp(LOG_STD_MIN, LOG_STD_MAX)
+
+    def _relabelled(
+        self, batch: ReplayBatch, features: Tensor, mean: Tensor, log_std: Tensor, q_mean: Tensor
+    ) -> Tensor:
+        """Eq. (8) for the teacher's chunk at the states where somebody else acted: the same three lines."""
+        with torch.no_grad():
+            a = advantage(self.critic(features, batch["teacher_actions"]), q_mean)
+            w = advantage_weight(a, self.lambda_awac, self.w_max) * batch["relabelled"]
+        every_row = torch.ones_like(batch["mask"])
+        return actor_error(w, log_probability(batch["teacher_actions"], mean, log_std, every_row)).mean()
+
+    def on_train_batch_end(self, outputs: Any, batch: ReplayBatch, batch_idx: int) -> None:
+        """theta_target <- (1 - tau) theta_target + tau theta."""
+        with torch.no_grad():
+            pairs = zip(self.target_critic.parameters(), self.critic.parameters(), strict=True)
+            for slow, fast in pairs:
+                slow.lerp_(fast, self.tau)
+
+    def validation_step(self, batch: ReplayBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Target-critic Q of held-out transitions, for `callbacks.q_separation`.
+
+        Returns:
+            `q` float32 [B], min over the target critics at the stored action; `error` float32 [B], the TD
+            error of the critics' minimum; `success` bool [B].
+        """
+        features = self._known().features[batch["index"]]
+        q = self.target_critic(features, batch["actions"]).min(dim=-1).values
+        error = self.critic(features, batch["actions"]).min(dim=-1).values - self.target(batch)
+        return {"q": q, "error": error, "success": batch["success"]}
+
+    def augment(self, batch: ReplayBatch) -> ReplayBatch:
+        """Shift both views of the actor's batch: a pure function of seed, step and place in the batch."""
+        generator = positional_generator(self.seed, self.global_step)
+        agentview = self.shift(batch["agentview"], generator)
+        wrist = self.shift(batch["wrist"], generator)
+        return cast(ReplayBatch, {**batch, "agentview": agentview, "wrist": wrist})
+
+    def configure_optimizers(self) -> Any:
+        """One AdamW with a group for the actor and one for the critics: they share no weight."""
+        actor = [*self.network.parameters(), *self.log_std_head.parameters()]
+        return torch.optim.AdamW(
+            [
+                {"params": actor, "lr": self.actor_lr, "name": "actor"},
+                {"params": list(self.critic.parameters()), "lr": self.critic_lr, "name": "critic"},
+            ],
+            weight_decay=self.weight_decay,
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what `load_student` needs, and mu(s) as of the last refresh, for an exact resume."""
+        training = {name: getattr(self, name) for name in RECORDED}
+        training |= {"algorithm": "awac", "shift_pixels": self.shift.pixels, "step": self.global_step}
+        task = getattr(getattr(self.trainer, "datamodule", None), "task", None)
+        checkpoint["student"] = student_record(self.network, task, training)
+        if self._observations is not None:
+            checkpoint["mean"] = self._observations.mean.cpu()
+
+    # -- what is known of every observation ------------------------------------------------------------
+
+    def _known(self) -> _Observations:
+        if self._observations is None:
+            raise LitDistillError("AWAC: the observations were not encoded; it needs a fit")
+        return self._observations
+
+    def _means(self, datamodule: Any) -> Tensor:
+        """mu(s) of every observation with the present student, float32 [N, K, A]."""
+        with torch.no_grad():
+            chunks = [
+                self.network(*(part.to(self.device) for part in observation))
+                for observation in datamodule.observations()
+            ]
+        return torch.cat(chunks).float()
+
+    def _log_step(
+        self,
+        critic_loss: Tensor,
+        actor_loss: Tensor,
+        y: Tensor,
+        a: Tensor,
+        w: Tensor,
+        log_pi: Tensor,
+        log_std: Tensor,
+    ) -> None:
+        """Log the terms of the equations, and stop the run by name where one is not finite."""
+        terms = {
+            "critic/loss": critic_loss,
+            "critic/target": y.mean(),
+            "actor/loss": actor_loss,
+            "actor/log_probability": log_pi.mean(),
+            "actor/log_std": log_std.mean(),
+            "advantage/mean": a.mean(),
+            "advantage/std": a.std(correction=0),
+            "weight/max": w.max(),
+            "weight/clipped": (w >= self.w_max).float().mean(),
+            "weight/effective_sample_size": effective_sample_size(w),
+        }
+        for name, value in terms.items():
+            if not value.isfinite():
+                raise LitDistillError(
+                    f"{name}: not finite at step {self.global_step}; lower the learning rates"
+                )
+        self.log_dict(
+            {name: value.detach() for name, value in terms.items()}, sync_dist=True, batch_size=len(y)
+        )
+
+
+@torch.no_grad()
+def encode_observations(
+    network: StudentNetwork, observations: Iterable[tuple[Tensor, ...]], device: torch.device
+) -> Tensor:
+    """Features of every observation, float32 [N, F].
+
+    Args:
+        network: Whose encoders.
+        observations: Batches of (agentview, wrist, proprio, task_index), see StudentNetwork.encode.
+        device: Where to compute and keep them.
+    """
+    return torch.cat([network.encode(*(part.to(device) for part in batch)).float() for batch in observations])
+
+
+def _check_arguments(given: dict[str, Any]) -> None:
+    """Raise LitDistillError naming the first of AWAC's arguments that cannot be right."""
+    ranges = {
+        "gamma": (0.0 < given["gamma"] <= 1.0, "in (0, 1]"),
+        "lambda_tpr": (given["lambda_tpr"] >= 0.0, "0 (plain AWAC) or more"),
+        "lambda_awac": (given["lambda_awac"] > 0.0, "above 0"),
+        "w_max": (given["w_max"] >= 1.0, "at least 1"),
+        "tau": (0.0 < given["tau"] <= 1.0, "in (0, 1]"),
+        "actor_lr": (given["actor_lr"] > 0.0, "above 0"),
+        "critic_lr": (given["critic_lr"] > 0.0, "above 0"),
+        "weight_decay": (given["weight_decay"] >= 0.0, "0 or more"),
+        "actor_start": (given["actor_start"] >= 0, "0 or more"),
+        "mean_every": (given["mean_every"] >= 1, "at least 1"),
+        "relabel_weight": (given["relabel_weight"] >= 0.0, "0 (off) or more"),
+        "seed": (given["seed"] >= 0, "0 or more"),
+    }
+    for name, (allowed, range_text) in ranges.items():
+        if not allowed:
+            raise LitDistillError(f"{name}: must be {range_text}, got {given[name]}")

@@ -1,0 +1,230 @@
+"""AWAC as a module: the equations put together, warm start, what is frozen, exact resume, a toy problem."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from tiny_training import Kill, tiny_trainer
+from toy_line import IMAGE_SIZE, LineData, observation
+
+from lit_distill.algorithms.awac import AWAC
+from lit_distill.algorithms.awac_terms import advantage
+from lit_distill.errors import LitDistillError
+from lit_distill.networks.checkpoint import load_student, save_student
+from lit_distill.networks.student import StudentNetwork
+
+STEPS = 6
+
+
+def network(seed: int = 0) -> StudentNetwork:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return StudentNetwork((8, 8, 8), (3, 3, 3), (2, 2, 2), image_size=IMAGE_SIZE, hidden=32)
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What a DAgger run would leave."""
+    path = tmp_path_factory.mktemp("student") / "student.ckpt"
+    save_student(network(1), path)
+    return str(path)
+
+
+def module(student: str | None, **arguments: Any) -> AWAC:
+    defaults: dict[str, Any] = {"actor_lr": 3e-3, "critic_lr": 3e-3, "mean_every": 2, "shift_pixels": 1}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AWAC(network(), student, **(defaults | arguments))
+
+
+def fit(made: AWAC, root: Path, data: LineData | None = None, **arguments: Any) -> Trainer:
+    trainer = tiny_trainer(root, max_epochs=1, limit_val_batches=0, **arguments)
+    trainer.fit(made, data or LineData(STEPS))
+    return trainer
+
+
+def state(made: AWAC) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in made.state_dict().items()}
+
+
+def differing(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> set[str]:
+    return {name.split(".")[0] for name in first if not torch.equal(first[name], second[name])}
+
+
+def test_it_starts_from_the_students_weights(student: str, tmp_path: Path):
+    made = module(student, actor_start=1000)
+    fit(made, tmp_path)
+    loaded = load_student(student).state_dict()
+    for name, weights in made.critic_encoder.state_dict().items():
+        torch.testing.assert_close(weights, loaded[name])
+
+
+def test_without_a_student_it_says_which_command_makes_one(tmp_path: Path):
+    with pytest.raises(LitDistillError, match=r"^init_from: .*fit --config conf/dagger\.yaml` makes one$"):
+        fit(module(None), tmp_path)
+
+
+def test_a_step_moves_actor_critic_and_target_but_not_the_frozen_encoder(student: str, tmp_path: Path):
+    made = module(student)
+    fit(made, tmp_path, LineData(1))
+    fresh = module(student)
+    moved = differing(state(made), state(fresh))
+    assert {"network", "log_std_head", "critic", "target_critic"} <= moved
+    loaded = load_student(student).state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in made.critic_encoder.state_dict().items())
+
+
+def test_until_actor_start_the_actors_gradient_is_zero(student: str, tmp_path: Path):
+    made = module(student, actor_start=1000, weight_decay=0.0)
+    fit(made, tmp_path)
+    loaded = load_student(student).state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in made.network.state_dict().items())
+
+
+def test_the_target_follows_by_tau(student: str, tmp_path: Path):
+    made = module(student, tau=0.25)
+    before = {name: tensor.clone() for name, tensor in made.target_critic.named_parameters()}
+    fit(made, tmp_path, LineData(1))
+    after = dict(made.critic.named_parameters())
+    for name, slow in made.target_critic.named_parameters():
+        torch.testing.assert_close(slow, 0.75 * before[name] + 0.25 * after[name])
+
+
+def test_the_advantage_of_the_policys_own_mean_is_zero_whatever_the_executed_length(student: str):
+    made = module(student)
+    features = torch.randn(3, made.network.feature_dim)
+    mean = torch.rand(3, 16, 7)
+    a = advantage(made.critic(features, mean), made.critic(features, mean.clone()))
+    torch.testing.assert_close(a, torch.zeros(3))
+
+
+def hand_made(student: str, tmp_path: Path, **arguments: Any) -> tuple[AWAC, Any]:
+    """A module whose critics are constants, Q_1 = 0.5 and Q_2 = 0.25 (targets 2 and 3), and a batch."""
+    made = module(student, gamma=0.5, lambda_tpr=2.0, **arguments)
+    data = LineData(1)
+    fit(made, tmp_path, data)
+    for critic, values in ((made.critic, (0.5, 0.25)), (made.target_critic, (2.0, 3.0))):
+        for q, value in zip(critic.q, values, strict=True):
+            for parameter in q.parameters():  # type: ignore[union-attr]
+                parameter.data.zero_()
+            q[-1].bias.data.fill_(value)  # type: ignore[index,union-attr]
+    return made, data.gather(0)
+
+
+def test_the_target_of_eq_4_by_hand(student: str, tmp_path: Path):
+    """R = 0.5^2 · 1 + 2 (0.5^3 · 0.8 - 0.4) = -0.35; y = -0.35 + 0.5^3 · 2, at the end of a success
+    0.25 + 2 (0.125 - 0.4) = -0.3, of a timeout 0 + 2 (0 - 0.4) = -0.8, without a value 0.25 + 0.25."""
+    made, batch = hand_made(student, tmp_path)
+    batch = {key: array[:4].clone() for key, array in batch.items()}
+    batch["rewards"].zero_()
+    batch["rewards"][:, 2] = torch.tensor([1.0, 1.0, 0.0, 1.0])
+    batch["executed"][:] = 3
+    batch["terminal"] = torch.tensor([False, True, True, False])
+    batch["value"] = torch.tensor([0.4, 0.4, 0.4, float("nan")])
+    batch["next_value"] = torch.tensor([0.8, 1.0, 0.0, 0.8])
+    torch.testing.assert_close(made.target(batch), torch.tensor([-0.1, -0.3, -0.8, 0.5]))  # type: ignore[arg-type]
+
+
+def test_the_loss_is_critic_error_plus_weighted_log_probability(student: str, tmp_path: Path):
+    """Constant critics: A = 0, so w = 1 and eq. (8) is the mean log-likelihood of the executed rows."""
+    made, batch = hand_made(student, tmp_path, shift_pixels=0)
+    made.log_dict = lambda *arguments, **options: None  # type: ignore[method-assign,assignment]
+    batch["mask"][:, 5:] = False
+    y = made.target(batch)
+    mean, log_std = made.policy(batch)
+    density = torch.distributions.Normal(mean, log_std.exp()).log_prob(batch["actions"])
+    expected = (0.5 - y).square().mean() + (0.25 - y).square().mean() - density[:, :5].sum((1, 2)).mean()
+    torch.testing.assert_close(made.training_step(batch, 0), expected)
+
+
+def test_the_teachers_chunk_is_a_second_action_where_it_was_relabelled(student: str, tmp_path: Path):
+    made, batch = hand_made(student, tmp_path, shift_pixels=0, relabel_weight=0.5)
+    made.log_dict = lambda *arguments, **options: None  # type: ignore[method-assign,assignment]
+    plain = copy.copy(made)
+    plain.relabel_weight = 0.0
+    batch["relabelled"][:10] = True
+    mean, log_std = made.policy(batch)
+    density = torch.distributions.Normal(mean, log_std.exp()).log_prob(batch["teacher_actions"]).sum((1, 2))
+    extra = -0.5 * density[:10].sum() / len(density)
+    torch.testing.assert_close(made.training_step(batch, 0) - plain.training_step(batch, 0), extra)
+
+
+def test_killed_and_resumed_it_ends_with_the_same_weights(student: str, tmp_path: Path):
+    """Killed in the middle of an epoch, between two refreshes of mu(s')."""
+    options: dict[str, Any] = {"mean_every": 4}
+    whole = module(student, **options)
+    fit(whole, tmp_path / "whole")
+    killed = module(student, **options)
+    keep = ModelCheckpoint(tmp_path / "killed", filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(killed, tmp_path / "killed", enable_checkpointing=True, callbacks=[keep, Kill(3)])
+    resumed = module(student, **options)
+    trainer = tiny_trainer(tmp_path, max_epochs=1, limit_val_batches=0)
+    trainer.fit(
+        resumed, LineData(STEPS), ckpt_path=str(tmp_path / "killed" / "step=3.ckpt"), weights_only=True
+    )
+    assert trainer.global_step == STEPS
+    assert not differing(state(whole), state(resumed))
+
+
+def test_its_checkpoint_is_a_student(student: str, tmp_path: Path):
+    made = module(student)
+    trainer = fit(made, tmp_path)
+    trainer.save_checkpoint(tmp_path / "awac.ckpt")
+    loaded = load_student(tmp_path / "awac.ckpt")
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, made.network.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("gamma", 1.5),
+        ("gamma", 0.0),
+        ("lambda_tpr", -1.0),
+        ("lambda_awac", 0.0),
+        ("w_max", 0.5),
+        ("tau", 0.0),
+        ("actor_lr", 0.0),
+        ("mean_every", 0),
+        ("relabel_weight", -0.1),
+    ],
+)
+def test_what_cannot_be_right_is_refused(name: str, value: float):
+    with pytest.raises(LitDistillError, match=f"^{name}: must be"):
+        module(None, **{name: value})
+
+
+def test_what_is_not_finite_stops_the_run_by_name(student: str, tmp_path: Path):
+    data = LineData(1)
+    data.arrays["rewards"][:] = float("inf")
+    with pytest.raises(LitDistillError, match=r"^critic/loss: not finite at step 0"):
+        fit(module(student), tmp_path, data)
+
+
+def action_near_the_start(student: str, root: Path, **arguments: Any) -> float:
+    """Mean action where the way is still long, after training; 1 is optimal, the data's mean is about 0.2."""
+    options = {"gamma": 0.99, "actor_lr": 5e-3, "tau": 0.05, "mean_every": 20, "shift_pixels": 0}
+    made = module(student, **(options | arguments))
+    fit(made, root, LineData(600))
+    seen = observation(np.linspace(0.0, 0.3, 4).astype(np.float32))
+    with torch.no_grad():
+        chunk = made.network(*(seen[key] for key in ("agentview", "wrist", "proprio", "task_index")))
+    return float(chunk[:, :, 0].clamp(-1.0, 1.0).mean())
+
+
+def test_on_mixed_data_awac_beats_cloning_and_the_potential_beats_sparse_rewards(
+    student: str, tmp_path: Path
+):
+    """One equation after the other: equal weights are behaviour cloning, then eq. (7), then eq. (3)."""
+    cloning = action_near_the_start(student, tmp_path, lambda_awac=1e6, lambda_tpr=0.0)
+    plain = action_near_the_start(student, tmp_path, lambda_awac=0.05, lambda_tpr=0.0)
+    shaped = action_near_the_start(student, tmp_path, lambda_awac=0.05, lambda_tpr=1.0)
+    assert cloning + 0.15 < plain < shaped - 0.05 < 1.0

@@ -1,0 +1,161 @@
+"""AWAC's data set: eq. (2), balanced, the actions that were executed, and what counts at the ends."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from datamodules.replay import ReplayDataModule, balanced_indices, transition_arrays
+from lit_distill.errors import LitDistillError
+from lit_distill.schema import ChunkTransition
+from lit_distill.shards import ShardWriter
+from lit_distill.tasks import get_task
+
+TASK = "custom_libero_object_ketchup"
+MakeEpisode = Callable[..., list[ChunkTransition]]
+
+
+def store(root: Path, make_episode: MakeEpisode, source: str, total: int) -> None:
+    writer = ShardWriter(root / TASK, TASK, source, {}, episodes_per_shard=4)
+    for episode in range(total):
+        outcome = "failure" if episode % 3 == 1 else "success"
+        writer.add(episode, make_episode(TASK, source, episode, 2 + episode % 3, outcome, 8))
+    writer.finish(total)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, make_episode: MakeEpisode) -> Path:
+    """Twelve teacher episodes and thirty of the student."""
+    folder = tmp_path_factory.mktemp("data")
+    store(folder, make_episode, "teacher", 12)
+    store(folder, make_episode, "student", 30)
+    return folder
+
+
+@pytest.fixture
+def data(root: Path) -> ReplayDataModule:
+    module = ReplayDataModule(TASK, str(root), batch_size=8, steps_per_epoch=5)
+    module.setup()
+    return module
+
+
+def test_the_action_is_the_one_that_was_executed(make_episode: MakeEpisode):
+    transition = make_episode(TASK, "teacher", 0)[0]
+    np.testing.assert_array_equal(transition_arrays(transition)["actions"], transition.actions)
+    assert (transition.actions != transition.teacher_actions).any()
+
+
+@pytest.mark.parametrize(("outcome", "potential"), [("success", 1.0), ("timeout", 0.0), ("failure", 0.0)])
+def test_after_the_end_the_potential_is_that_of_the_outcome(
+    make_episode: MakeEpisode, outcome: str, potential: float
+):
+    *_, last = make_episode(TASK, "student", 0, outcome=outcome)
+    arrays = transition_arrays(last)
+    assert arrays["next_value"] == potential and arrays["terminal"]
+    assert arrays["value"] == np.float32(last.value)
+
+
+def test_a_value_that_the_teacher_did_not_give_is_not_a_number(make_episode: MakeEpisode):
+    first, *_, last = make_episode(TASK, "student", 0)
+    silent = dataclasses.replace(first, value=None, next_value=None)
+    arrays = transition_arrays(silent)
+    assert np.isnan(arrays["value"]) and np.isnan(arrays["next_value"])
+    assert not np.isnan(transition_arrays(dataclasses.replace(last, value=None))["next_value"])
+
+
+def test_a_teachers_own_chunk_is_no_second_action(make_episode: MakeEpisode):
+    transition = make_episode(TASK, "student", 0)[0]
+    assert transition_arrays(dataclasses.replace(transition, behaviour="student"))["relabelled"]
+    assert not transition_arrays(dataclasses.replace(transition, behaviour="teacher"))["relabelled"]
+    unlabelled = dataclasses.replace(transition, behaviour="student", teacher_actions=None)
+    assert not transition_arrays(unlabelled)["relabelled"]
+
+
+def test_batches_are_half_teacher_half_student_whatever_their_numbers():
+    teacher, student = np.arange(3), np.arange(100, 1000)
+    drawn = balanced_indices(teacher, student, 64, seed=0, step=7)
+    assert np.isin(drawn[0::2], teacher).all() and np.isin(drawn[1::2], student).all()
+    assert len(drawn) == 64 and len(np.unique(drawn[0::2])) == 3  # with replacement
+
+
+def test_the_drawing_is_a_pure_function_of_seed_and_step():
+    sides = np.arange(50), np.arange(50, 90)
+    first = balanced_indices(*sides, 16, seed=1, step=3)
+    np.testing.assert_array_equal(first, balanced_indices(*sides, 16, seed=1, step=3))
+    assert (first != balanced_indices(*sides, 16, seed=1, step=4)).any()
+    assert (first != balanced_indices(*sides, 16, seed=2, step=3)).any()
+
+
+def test_the_next_observation_is_the_next_chunks(data: ReplayDataModule, make_episode: MakeEpisode):
+    everything = data.gather(np.arange(sum(data.describe().values())))
+    assert everything["index"].tolist() == list(range(len(everything["index"])))
+    rows = {row.numpy().tobytes(): place for place, row in enumerate(everything["proprio"])}
+    for source, episodes in (("teacher", 12), ("student", 30)):
+        for episode in range(episodes):
+            outcome = "failure" if episode % 3 == 1 else "success"
+            chunks = make_episode(TASK, source, episode, 2 + episode % 3, outcome, 8)
+            places = [rows[chunk.observation.proprio.tobytes()] for chunk in chunks]
+            following = everything["next_index"][places].tolist()
+            assert following == [*places[1:], places[-1]]
+            assert everything["terminal"][places].tolist() == [False] * (len(chunks) - 1) + [True]
+
+
+def test_failures_are_kept_and_told(data: ReplayDataModule):
+    everything = data.gather(np.arange(sum(data.describe().values())))
+    assert 0.2 < 1.0 - everything["success"].float().mean() < 0.5
+
+
+def test_every_observation_comes_once_in_the_order_of_its_number(data: ReplayDataModule):
+    proprio = torch.cat([batch[2] for batch in data.observations()])
+    everything = data.gather(np.arange(len(proprio)))
+    torch.testing.assert_close(proprio, everything["proprio"])
+    assert all((batch[3] == get_task(TASK).index).all() for batch in data.observations())
+
+
+def test_held_out_episodes_are_never_drawn(data: ReplayDataModule):
+    held_out = {int(index) for batch in data.val_dataloader() for index in batch["index"]}
+    drawn = {int(index) for step in range(200) for index in data.draw(step)}
+    total = sum(data.describe().values())
+    assert held_out and not held_out & drawn
+    assert held_out | drawn == set(range(total))
+
+
+def test_two_ranks_share_the_batches_of_one(root: Path):
+    class Rank:
+        def __init__(self, rank: int, world_size: int) -> None:
+            self.global_rank, self.world_size = rank, world_size
+
+    def epoch(rank: int, world_size: int) -> list[list[int]]:
+        module = ReplayDataModule(TASK, str(root), batch_size=8, steps_per_epoch=5)
+        module.setup()
+        module.trainer = Rank(rank, world_size)  # type: ignore[assignment]
+        return [batch["index"].tolist() for batch in module.train_dataloader()]
+
+    whole, parts = epoch(0, 1), [epoch(rank, 2) for rank in (0, 1)]
+    assert [first + second for first, second in zip(*parts, strict=True)] == whole
+    assert len(whole) == 5 and all(len(batch) == 8 for batch in whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"batch_size": 7}, "batch_size: must be even"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch: must be at least 1"),
+        ({"held_out": 0.0}, "held_out: must be above 0"),
+        ({"students": ["teacher"]}, "students: name at least one source but teacher"),
+        ({"students": []}, "students: name at least one"),
+    ],
+)
+def test_what_cannot_be_right_is_refused(options: dict, complaint: str):
+    with pytest.raises(LitDistillError, match=complaint):
+        ReplayDataModule(TASK, **options)
+
+
+def test_missing_student_rollouts_are_named(root: Path):
+    with pytest.raises(LitDistillError, match=r"manifest\.json: no dagger-1 episodes here"):
+        ReplayDataModule(TASK, str(root), students=["dagger-1"]).setup()
