@@ -36,7 +36,6 @@ NEAR_M = 0.05
 RISE_M = 0.05
 LEAD_RAD = 0.3
 """The hand turns so far ahead of the knob, which is heavy."""
-RISE_M = 0.05
 
 # Potential.
 SQUEEZE_STEPS = 8.0
