@@ -17,8 +17,9 @@ from lit_distill.teachers.pushing import Push
 
 LEAST_INWARDS_M = -0.085
 """A mug whose origin is so deep stands with all of its base inside; the door pushes it further."""
-WAIT_INWARDS_M = -0.165
-"""Where the mug is lifted and turned before it enters."""
+TURN_INWARDS_M, WAIT_INWARDS_M = -0.245, -0.165
+"""Where the mug is turned, far enough for a hand across its way, and from where it enters."""
+TURNED_RAD = 0.5
 CARRY_M = 0.014
 """Height of the mug's bottom above the floor of the microwave while it enters."""
 LOWEST_ENTRY_M = 0.006
@@ -114,7 +115,8 @@ class PutInMicrowave(CarryByDoor):
         bottom = target.bottom - self.microwave.outside(np.zeros(3))[2] - FLOOR_M
         yaw = self.hand.turn_by(self._turn())
         aligned = abs(REST_M[0] - right) < ALIGNED_M and abs(yaw) < ALIGNED_RAD
-        offset = np.array([REST_M[0] - right, WAIT_INWARDS_M - inwards, CARRY_M - bottom])
+        before = WAIT_INWARDS_M if abs(yaw) < TURNED_RAD else TURN_INWARDS_M
+        offset = np.array([REST_M[0] - right, before - inwards, CARRY_M - bottom])
         if inwards > WAIT_INWARDS_M + ALIGNED_M and bottom < LOWEST_ENTRY_M and inwards < LEAST_INWARDS_M:
             offset[:2] = 0.0  # before the step up to the floor: rise
         elif bottom > LOWEST_ENTRY_M and (aligned or inwards > LEAST_INWARDS_M):
