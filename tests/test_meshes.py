@@ -47,7 +47,7 @@ def test_only_what_nothing_touches_is_simplified():
     before = [array.copy() for array in corners(model, touched)]
     faces = model.mesh_facenum[seen]
     simplify_visual_meshes(model)
-    assert 0.1 * faces < model.mesh_facenum[seen] < 0.25 * faces
+    assert 0.02 * faces < model.mesh_facenum[seen] < 0.25 * faces
     for now, earlier in zip(corners(model, touched), before, strict=True):
         np.testing.assert_array_equal(now, earlier)
 
@@ -102,5 +102,5 @@ def test_the_pictures_look_the_same_with_a_fraction_of_the_faces(simulator: Simu
     plain, simple = (one.reset(START) for one in (simulator, simplified))
     for view in ("agentview", "wrist"):
         difference = np.abs(getattr(plain, view).astype(int) - getattr(simple, view))
-        assert 0.0 < difference.mean() < 2.0
+        assert 0.0 < difference.mean() < 3.0
         assert np.mean(difference > 40) < 0.02

@@ -38,4 +38,9 @@ def test_the_last_values_of_unsuccessful_episodes_are_averaged():
 def test_what_cannot_be_said_is_none():
     assert potential([]) is None
     assert potential([{"outcome": "success"}]) is None
-    assert potential([episode("success", 0.5)]) == Potential(1, None, None, None)
+    assert potential([episode("success", 0.5)]) == Potential(1, None, None, None, 0)
+
+
+def test_successes_that_were_once_called_lost_are_counted():
+    found = potential([episode("success", 0.5, 0.0, 0.9), episode("success", 0.5), episode("timeout", 0.0)])
+    assert found is not None and found.false_lost == 1

@@ -248,6 +248,6 @@ def test_the_values_of_a_teacher_are_diagnosed(results: Path) -> None:
     write(results, "pea", "teacher", 1, n=2, episodes=episodes)
     found = rows(report("handmade", str(results))[0].read_text(), "The teacher's value as a potential")
     assert found == [
-        ["pea", "teacher (2 eval states)", "6", "0.333", "1.000", "0.100"],
-        ["all episodes", "teacher (2 eval states)", "6", "0.333", "1.000", "0.100"],
+        ["pea", "teacher (2 eval states)", "6", "0.333", "1.000", "0.100", "0"],
+        ["all episodes", "teacher (2 eval states)", "6", "0.333", "1.000", "0.100", "0"],
     ]

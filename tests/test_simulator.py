@@ -167,7 +167,9 @@ def test_reset_settles_without_using_up_the_horizon(simulator: Simulator):
 def test_reset_refuses_a_state_of_another_length(simulator: Simulator):
     wrong = InitialState("dev/0", START.state[:-1], START.fixtures)
     with pytest.raises(
-        LitDistillError, match=r"^initial state dev/0 of custom_libero_object_ketchup: expected \d+"
+        LitDistillError,
+        match=r"ketchup.npz: initial state dev/0 has shapes \(109,\) and \(0, 7\) \(fixtures\), .* needs "
+        r"\(110,\) and \(0, 7\); `python -m lit_distill draw_states --task .*ketchup` draws them again$",
     ):
         simulator.reset(wrong)
 

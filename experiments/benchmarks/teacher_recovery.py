@@ -74,7 +74,7 @@ def _options() -> argparse.Namespace:
 def _row(result: dict[str, Any]) -> list[str]:
     if result.get("refused"):
         return [short(result["task"]), rate(result), *[""] * (1 + len(Potential.HEADINGS))]
-    shown = (potential(result["episodes"]) or Potential(0, None, None, None)).shown()
+    shown = (potential(result["episodes"]) or Potential(0, None, None, None, 0)).shown()
     return [short(result["task"]), rate(result), f"{result['steps_mean']:.0f}", *shown]
 
 

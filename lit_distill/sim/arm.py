@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 import robosuite.utils.transform_utils as transform
 
-from lit_distill.sim.osc import POSITION_SCALE_M, ROTATION_SCALE_RAD, Arm, Gripper, Physics, write_controls
+from lit_distill.sim.osc import POSITION_SCALE_M, ROTATION_SCALE_RAD, Arm, Gripper, Physics, physics_steps
 
 PHYSICS_STEPS = 25
 """Physics steps (2 ms) in one control step (20 Hz)."""
@@ -107,16 +107,15 @@ class ArmController:
             axis_angle = ROTATION_SCALE_RAD * np.asarray(action[3:6], dtype=np.float64)
             turn = transform.quat2mat(transform.axisangle2quat(axis_angle))
             self.goal_rotation = turn @ self._physics.rotation
-        for physics_step in range(PHYSICS_STEPS):
-            if physics_step:
-                mujoco.mj_step1(model, data)
-            write_controls(
-                self._physics,
-                self._arm,
-                self._gripper,
-                goal_position,
-                self.goal_rotation,
-                self.gripper_command,
-                gripper_change,
-            )
-            mujoco.mj_step2(model, data)
+        physics_steps(
+            model._address,
+            data._address,
+            PHYSICS_STEPS,
+            self._physics,
+            self._arm,
+            self._gripper,
+            goal_position,
+            self.goal_rotation,
+            self.gripper_command,
+            gripper_change,
+        )

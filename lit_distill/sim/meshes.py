@@ -10,7 +10,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-CELLS_PER_MESH = 40
+CELLS_PER_MESH = 30
 """Cells along a mesh's longest edge: parts that are seen from near are small. Chosen, as the bounds below, by
 milliseconds and pixel differences in `experiments/benchmarks/meshes.py`."""
 SMALLEST_CELL_M, LARGEST_CELL_M = 0.002, 0.010

@@ -1,19 +1,26 @@
 """Operational space control of the arm and the gripper, compiled.
 
 The stock loop (robosuite 1.4, `controllers/osc.py`, `robots/single_arm.py`) runs two redundant
-`mj_forward` and a dozen small numpy calls in each of the 25 physics steps of a control step. Here
-(`arm.py`) one physics step is `mj_step1` -> `write_controls` -> `mj_step2`, the same arithmetic:
+`mj_forward` and a dozen small numpy calls in each of the 25 physics steps of a control step. Here one physics
+step is `mj_step1` -> `write_controls` -> `mj_step2`, and all of them one compiled loop; the same arithmetic:
 
     F = Λ_p (k_p (x* - x) - k_d ẋ),    T = Λ_r (k_p e(R*, R) - k_d ω)
     τ = Jᵀ [F; T] + bias + Nᵀ M (10 (q_home - q) - 2 √10 q̇)
+
+The loop calls MuJoCo's C functions, not Python's: an error in them, which for valid models is running out of
+memory, ends the process.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import llvmlite.binding
+import mujoco
 import numba
 import numpy as np
+from numba.core import types, typing
 
 POSITION_SCALE_M = 0.05
 ROTATION_SCALE_RAD = 0.5
@@ -21,6 +28,11 @@ STIFFNESS = 150.0
 DAMPING = 2.0 * np.sqrt(STIFFNESS)
 NULLSPACE_STIFFNESS = 10.0
 NULLSPACE_DAMPING = 2.0 * np.sqrt(NULLSPACE_STIFFNESS)
+
+llvmlite.binding.load_library_permanently(str(next(Path(mujoco.__file__).parent.glob("libmujoco*"))))
+_TAKES_ADDRESSES = typing.signature(types.void, types.uintp, types.uintp)  # of model and data
+mj_step1: Any = types.ExternalFunction("mj_step1", _TAKES_ADDRESSES)
+mj_step2: Any = types.ExternalFunction("mj_step2", _TAKES_ADDRESSES)
 
 
 class Physics(NamedTuple):
@@ -217,3 +229,33 @@ def write_controls(
     for i in range(gripper.actuators.shape[0]):
         gripper_command[i] = min(max(gripper_command[i] + gripper_change[i], -1.0), 1.0)
         physics.control[gripper.actuators[i]] = gripper.centre[i] + gripper.half_range[i] * gripper_command[i]
+
+
+@numba.njit(cache=True)
+def physics_steps(
+    model: int,
+    data: int,
+    steps: int,
+    physics: Physics,
+    arm: Arm,
+    gripper: Gripper,
+    goal_position: np.ndarray,
+    goal_rotation: np.ndarray,
+    gripper_command: np.ndarray,
+    gripper_change: np.ndarray,
+) -> None:
+    """Run physics steps towards a goal pose; `mj_step1` of the first has been called already.
+
+    Args:
+        model, data: addresses of MuJoCo's structures.
+        steps: how many.
+        physics, arm, gripper: as they are in these structures.
+        goal_position, goal_rotation: of the grip site, [3] and [3, 3].
+        gripper_command: [2], which is moved by `gripper_change` [2] in each step.
+        gripper_change: [2].
+    """
+    for step in range(steps):
+        if step:
+            mj_step1(model, data)
+        write_controls(physics, arm, gripper, goal_position, goal_rotation, gripper_command, gripper_change)
+        mj_step2(model, data)

@@ -21,7 +21,7 @@ from lit_distill.schema import ACTION_DIM, IMAGE_CONVENTION, Observation
 from lit_distill.sim.chunks import ChunkResult, run_chunk
 from lit_distill.sim.environment import ORIGINAL, make_environment
 from lit_distill.sim.imagination import Imagination
-from lit_distill.sim.states import InitialState
+from lit_distill.sim.states import InitialState, draw_command, fixture_bodies, states_file
 from lit_distill.tasks import Task
 
 SETTLE_STEPS = 10
@@ -74,7 +74,6 @@ class Simulator:
         import mujoco
 
         from lit_distill.sim.arm import ArmController
-        from lit_distill.sim.states import fixture_bodies
 
         self._mujoco = mujoco
         self.model: mujoco.MjModel = self._env.sim.model._model
@@ -96,16 +95,7 @@ class Simulator:
         Raises:
             LitDistillError: the state has the wrong length for this task.
         """
-        expected = 1 + self.model.nq + self.model.nv
-        if initial_state.state.shape != (expected,) or initial_state.fixtures.shape != (
-            len(self._fixtures),
-            7,
-        ):
-            raise LitDistillError(
-                f"initial state {initial_state.name} of {self.task.name}: expected {expected} numbers and "
-                f"{len(self._fixtures)} fixtures, got {initial_state.state.shape} and "
-                f"{initial_state.fixtures.shape}; draw the states again"
-            )
+        self._check_fits(initial_state)
         self.imagination.forget()
         self._mujoco.mj_resetData(self.model, self.data)
         self.model.body_pos[self._fixtures] = initial_state.fixtures[:, :3]
@@ -121,6 +111,16 @@ class Simulator:
         self.timestep = 0
         self.success = False
         return self.observe()
+
+    def _check_fits(self, initial_state: InitialState) -> None:
+        found = initial_state.state.shape, initial_state.fixtures.shape
+        needed = (1 + self.model.nq + self.model.nv,), (len(self._fixtures), 7)
+        if found != needed:
+            raise LitDistillError(
+                f"{states_file(self.task)}: initial state {initial_state.name} has shapes {found[0]} and "
+                f"{found[1]} (fixtures), {self.task.name} needs {needed[0]} and {needed[1]}; "
+                f"`{draw_command(self.task)}` draws them again"
+            )
 
     def step_chunk(self, actions: np.ndarray, on_step: Callable[[], None] | None = None) -> ChunkResult:
         """Execute a chunk; see `run_chunk`."""

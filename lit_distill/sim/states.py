@@ -128,7 +128,7 @@ def draw_states(task: str) -> Path:
         arrays[f"{split}_state"] = np.stack([state.state for state in states])
         arrays[f"{split}_fixtures"] = np.stack([state.fixtures for state in states])
     env.close()
-    return _write(_states_file(known), arrays)
+    return _write(states_file(known), arrays)
 
 
 def official_fixtures(task: Task) -> np.ndarray:
@@ -158,16 +158,23 @@ def load_initial_state(task: Task, split: str, index: int) -> InitialState:
             f"split: {split!r} of {task.name} has {splits[split]} initial states, no index {index}"
         )
     if task.suite:
-        state = _read(task, _states_file(task), "states", index)
+        state = _read(task, states_file(task), "states", index)
         fixtures = _read(task, _fixtures_file(task.suite), task.name)
     else:
-        state = _read(task, _states_file(task), f"{split}_state", index)
-        fixtures = _read(task, _states_file(task), f"{split}_fixtures", index)
+        state = _read(task, states_file(task), f"{split}_state", index)
+        fixtures = _read(task, states_file(task), f"{split}_fixtures", index)
     return InitialState(f"{split}/{index}", state, fixtures)
 
 
-def _states_file(task: Task) -> Path:
+def states_file(task: Task) -> Path:
+    """Where the initial states of a task are."""
     return task.states or STATES_FOLDER / f"{task.name}.npz"
+
+
+def draw_command(task: Task) -> str:
+    """The command that draws them, or, of an official task, where its fixtures stand."""
+    drawn = task.suite or (task.bddl if task.states else task.name)
+    return f"python -m lit_distill draw_states --task {drawn}"
 
 
 def _fixtures_file(suite: str) -> Path:
@@ -186,10 +193,7 @@ def _read(task: Task, path: Path, key: str, index: int | None = None) -> np.ndar
         with np.load(path, allow_pickle=False) as arrays:
             return np.asarray(arrays[key] if index is None else arrays[key][index])
     except FileNotFoundError:
-        drawn = task.suite or (task.bddl if task.states else task.name)
-        raise LitDistillError(
-            f"{path}: no initial states; `python -m lit_distill draw_states --task {drawn}` draws them"
-        ) from None
+        raise LitDistillError(f"{path}: no initial states; `{draw_command(task)}` draws them") from None
     except DAMAGE as error:
         raise LitDistillError(
             f"{path}: damaged initial states ({error}); draw or check them out again"

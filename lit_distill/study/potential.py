@@ -26,19 +26,23 @@ class Potential:
         auroc: area under the ROC curve of value against the episode's success, over all chunks; None
             without both successful and other episodes.
         failed_last: mean value at the last chunk of the episodes that did not succeed; None without any.
+        false_lost: successful episodes in which the value was once 0, which says that the goal is lost: a
+            collection would have ended them.
     """
 
     chunks: int
     falls: float | None
     auroc: float | None
     failed_last: float | None
+    false_lost: int
 
-    HEADINGS: ClassVar = ("chunks", "falls", "AUROC", "last value of failures")
+    HEADINGS: ClassVar = ("chunks", "falls", "AUROC", "last value of failures", "wrongly lost")
 
     def shown(self) -> list[str]:
         """The cells of a table under `HEADINGS`."""
         shares = (self.falls, self.auroc, self.failed_last)
-        return [str(self.chunks), *("–" if share is None else f"{share:.3f}" for share in shares)]
+        shown = ["–" if share is None else f"{share:.3f}" for share in shares]
+        return [str(self.chunks), *shown, str(self.false_lost)]
 
 
 def potential(episodes: Sequence[dict[str, Any]]) -> Potential | None:
@@ -64,6 +68,7 @@ def potential(episodes: Sequence[dict[str, Any]]) -> Potential | None:
         falls=statistics.mean(steps) if steps else None,
         auroc=_auroc(succeeded, values),
         failed_last=statistics.mean(last) if last else None,
+        false_lost=sum(0.0 in series for success, series in zip(succeeded, values, strict=True) if success),
     )
 
 

@@ -29,7 +29,7 @@ POTENTIAL = """\
 
 Falls: share of the chunk-to-chunk steps of successful episodes on which the value falls. AUROC: of the value
 at each chunk against the episode's success. Last value of failures: mean at the last chunk of the episodes
-without success.\
+without success. Wrongly lost: successful episodes in which the value was once 0.\
 """
 PERCENTILES = ("p50", "p95", "p99")
 

@@ -17,6 +17,22 @@ CLIMB = 0.7
 """Height gained for each metre of the way when both are done at once."""
 
 
+class Obstacle:
+    """Something that could be in the way.
+
+    Args:
+        boxes: corners [n, 8, 3] of the boxes around its n collision geoms, m.
+    """
+
+    def __init__(self, boxes: np.ndarray) -> None:
+        self.boxes = boxes
+
+    @property
+    def extent(self) -> Extent:
+        """World-aligned box around it."""
+        return Extent(self.boxes.min(axis=(0, 1)), self.boxes.max(axis=(0, 1)))
+
+
 @dataclass(frozen=True)
 class Clearance:
     """What a way demands of the height (m) at which its obstacles' tops are just passed.

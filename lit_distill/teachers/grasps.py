@@ -11,11 +11,16 @@ from lit_distill.sim.scene import Scene
 from lit_distill.teachers.bowl_grasps import bowl_grasps
 from lit_distill.teachers.dish_grasps import dish_grasps
 from lit_distill.teachers.grasp import Grasp
-from lit_distill.teachers.holds import MOKA_POT, hold_grasps
+from lit_distill.teachers.holds import FRYPAN, MOKA_POT, hold_grasps
 from lit_distill.teachers.mug_grasps import MUGS, mug_grasps
 
 BELOW_TOP_M = 0.022
 ABOVE_BOTTOM_M = 0.015
+STANDING = 0.95
+"""Upward component of an axis of what stands on that side."""
+ROUND_M = 0.004
+"""Level widths that differ by less than this are those of something round."""
+FOUR_SIDES = [np.array([np.cos(angle), np.sin(angle), 0.0]) for angle in np.deg2rad([90.0, 0.0, 45.0, 135.0])]
 
 
 def box_grasps(scene: Scene, name: str) -> list[Grasp]:
@@ -32,10 +37,20 @@ def box_grasps(scene: Scene, name: str) -> list[Grasp]:
     return grasps
 
 
+def can_grasps(scene: Scene, name: str) -> list[Grasp]:
+    """Grasps of a can: like a box's when it lies, from four sides when it stands."""
+    grasps = box_grasps(scene, name)
+    if abs(scene.rotation(name)[2, int(np.argmax(np.abs(scene.rotation(name)[2])))]) < STANDING:
+        return grasps
+    widths = [grasp.width for grasp in grasps]
+    if max(widths) - min(widths) > ROUND_M:
+        return grasps
+    return [Grasp(grasps[0].position, axis, max(widths)) for axis in FOUR_SIDES]
+
+
 GRASPS: dict[str, Callable[[Scene, str], list[Grasp]]] = {
     **dict.fromkeys(
         (
-            "alphabet_soup",
             "bbq_sauce",
             "black_book",
             "butter",
@@ -45,14 +60,15 @@ GRASPS: dict[str, Callable[[Scene, str], list[Grasp]]] = {
             "milk",
             "orange_juice",
             "salad_dressing",
-            "tomato_sauce",
             "wine_bottle",
         ),
         box_grasps,
     ),
+    **dict.fromkeys(("alphabet_soup", "tomato_sauce"), can_grasps),
     **dict.fromkeys(("akita_black_bowl", "white_bowl"), bowl_grasps),
     "plate": dish_grasps,
     "moka_pot": partial(hold_grasps, holds=MOKA_POT),
+    "chefmate_8_frypan": partial(hold_grasps, holds=FRYPAN),
     **dict.fromkeys(MUGS, mug_grasps),
 }
 """Category of an object -> its grasps in its present pose, in no particular order."""
@@ -61,3 +77,8 @@ GRASPS: dict[str, Callable[[Scene, str], list[Grasp]]] = {
 def grasp_candidates(scene: Scene, name: str) -> list[Grasp]:
     """Return the grasps of an object of a category in `GRASPS` in its present pose, or of its box."""
     return GRASPS[scene.category(name)](scene, name) or box_grasps(scene, name)
+
+
+def has_box_grasps(scene: Scene, name: str) -> bool:
+    """Whether an object is taken hold of by its box: no part of it sticks out."""
+    return GRASPS.get(scene.category(name)) in (box_grasps, can_grasps)

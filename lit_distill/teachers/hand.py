@@ -23,8 +23,10 @@ acceleration tilts the hand a little, its braking tilts it back, and correcting 
 MAX_OPENING_M = 0.08
 SPEED_M = 0.0127
 """Distance along one axis that the saturated position command covers in one control step (measured)."""
-TURN_SPEED_RAD = 0.08
-"""Turn about the vertical that the saturated rotation command gives in one control step (measured)."""
+FULL_TURN = 0.7
+"""Largest rotation command: beyond, joint 7's torque saturates, the hand turns slower and drifts sideways."""
+TURN_SPEED_RAD = 0.06
+"""Turn about the vertical that this command gives in one control step (measured)."""
 SLOW_WITHIN_M, SLOWEST = 0.045, 0.35
 """Closer to where it is going than this, a careful hand moves slower, down to this share of its top speed."""
 
@@ -38,6 +40,8 @@ FIRM_COMMAND = 0.7
 """Gripper command from which on the fingers press."""
 STILL_CLOSING_M_S = 0.02
 """Fingers that close faster than this have met nothing yet; empty ones take 11 control steps to stop."""
+BELOW_TOP_M = 0.003
+"""Fingertips that hold an object reach at least so far below its top."""
 BLOCKED_OPENING_M = 0.012
 """Firmly closed fingers that are still so far apart have something between them."""
 JOINT_7_LIMIT_RAD = 2.6
@@ -47,16 +51,22 @@ TRAVEL_CLEARANCE_M = 0.05
 # shoulder this far above the base; the arm between them is straight at 0.719 m.
 WRIST_ABOVE_M, WRIST_BEHIND_M, SHOULDER_M = 0.21, 0.088, 0.333
 REACH_M = 0.713
-STRETCHED_RAD = -0.5
+STRETCHED_RAD = -0.45
 """Joint 4 beyond its straight position (-0.47): pulling the hand in would straighten the elbow further."""
 
+MAX_LEAN_RAD = 0.45
+"""Where pointing down does not reach far enough, the hand leans outwards by up to this."""
+
 # Recovery.
-BENT_BACK_RAD = 3.2
-"""Joint 6 beyond this: the wrist, turned by joint 5, is bent backwards. A hand that points down has it at 2
-to 2.5 rad; from here the shortest turn to that would end at the joint's limit, 3.75 rad."""
 MAX_TILT_RAD = 0.9
 JOINT_MARGIN_RAD = 0.02
-HOMING_GAIN = 1.0
+JOINT_5_RAD, JOINT_6_RAD = (-0.4, 0.4), (1.9, 2.2)
+"""Where the wrist's joints are without any tilt, which adds to both ends. Beyond, the wrist is flipped over:
+the hand may point down, but soon runs into a limit."""
+FLEX_RAD = 1.5
+"""How far joint 4 of an overstretched arm is sent back."""
+TILTED_RAD = 0.2
+"""A hand that tilts by twice as much does not turn before it points down."""
 
 
 class Hand:
@@ -81,12 +91,17 @@ class Hand:
     ) -> np.ndarray:
         """Action [7] that moves by `offset` [3] (m), turns by `yaw` (rad, world z), points along `approach`.
 
+        At the edge of the arm's reach it leans outwards.
         A careful hand slows down on arrival, which gives whoever imitates it more looks where precision
         counts.
         """
+        if approach is DOWN:
+            approach = self.leaning(self.scene.eef_position + offset)
         tilt = self.tilt(approach)
-        tilt *= min(max(float(np.linalg.norm(tilt)) / UPRIGHT_FULL_RAD, UPRIGHT_GAIN), 1.0)
-        return self.reach(offset, tilt + np.array([0.0, 0.0, yaw]), gripper, careful)
+        angle = float(np.linalg.norm(tilt))
+        turn = tilt * np.clip(angle / UPRIGHT_FULL_RAD, UPRIGHT_GAIN, 1.0)
+        turn[2] += yaw * np.clip(2.0 - angle / TILTED_RAD, 0.0, 1.0)
+        return self.reach(offset, turn, gripper, careful)
 
     def reach(self, offset: np.ndarray, turn: np.ndarray, gripper: float, careful: bool = True) -> np.ndarray:
         """Action [7] like `servo`, with any turn [3] (axis-angle, rad)."""
@@ -109,14 +124,26 @@ class Hand:
         """Turn [3] (axis-angle, rad) that makes the hand point along a direction [3]."""
         return swing(self.scene.eef_rotation[:, 2], approach)
 
+    def leaning(self, point: np.ndarray) -> np.ndarray:
+        """Direction [3] to point in on the way to a point [3]: down, or outwards to reach further."""
+        lean = self.lean(point)
+        outwards = self.scene.eef_position[:2] - self.scene.base[:2]
+        outwards *= np.sin(lean) / max(float(np.linalg.norm(outwards)), 1e-9)
+        return np.array([*outwards, -np.cos(lean)])
+
     def wait(self, gripper: float) -> np.ndarray:
         """Action [7] that stays and opens or closes."""
         return self.servo(np.zeros(3), 0.0, gripper)
 
     def go_home(self, gripper: float) -> np.ndarray:
-        """Action [7] towards the home joints, along J (q_home - q)."""
-        twist = self.scene.jacobian() @ (self.scene.home - self.scene.joints) * HOMING_GAIN
-        return action(twist[:3], twist[3:], gripper)
+        """Action [7] towards the home joints, along J (q_home - q); a stretched arm flexes first."""
+        joints = self.scene.joints
+        away = self.scene.home - joints
+        if joints[3] > STRETCHED_RAD:
+            away *= self._flipped(MAX_TILT_RAD)
+            away[3] = -FLEX_RAD
+        turn = self.scene.jacobian() @ away
+        return action(turn[:3], turn[3:], gripper)
 
     def stranded(self, tilted: float = MAX_TILT_RAD) -> bool:
         """Tilted further than `tilted` (rad), overstretched or at a joint limit: do not trust the servo."""
@@ -125,9 +152,14 @@ class Hand:
         return bool(
             np.linalg.norm(self.tilt()) > tilted
             or joints[3] > STRETCHED_RAD
-            or joints[5] > BENT_BACK_RAD
             or margin.min() < JOINT_MARGIN_RAD
+            or self._flipped(tilted)
         )
+
+    def _flipped(self, tilted: float) -> bool:
+        """Whether a wrist joint is where tilting by `tilted` (rad) would not bring it."""
+        wrist = zip(self.scene.joints[4:6], (JOINT_5_RAD, JOINT_6_RAD), strict=True)
+        return any(not low - tilted < joint < high + tilted for joint, (low, high) in wrist)
 
     def turn_to(self, axis: np.ndarray, then: float = 0.0) -> float:
         """Turn (rad, about world z) that makes the fingers close along a horizontal direction [3].
@@ -169,7 +201,15 @@ class Hand:
         if self.scene.closing_command <= 0.0:
             return False
         touching = self.scene.fingers_touching(name)
-        return touching == 2 or (touching == 1 and self.closed() and self.scene.opening > BLOCKED_OPENING_M)
+        gripped = touching == 2 or (
+            touching == 1 and self.closed() and self.scene.opening > BLOCKED_OPENING_M
+        )
+        return gripped and self._around(name)
+
+    def _around(self, name: str) -> bool:
+        """Whether the fingertips are below an object's top, not pressing on it."""
+        tips = self.scene.eef_position[2] + FINGERTIP_M * self.scene.eef_rotation[2, 2]
+        return bool(tips < self.scene.extent(name).top - BELOW_TOP_M)
 
     def closed(self) -> bool:
         """Whether the fingers have closed as far as they can: whatever they missed, they missed."""
@@ -177,16 +217,26 @@ class Hand:
         return self.scene.closing_command >= FIRM_COMMAND and not closing
 
     def within_reach(self, point: np.ndarray) -> bool:
-        """Whether a hand that points down can bring the grip site to a point [3]."""
-        wrist = point - self.scene.base
-        outwards = float(np.linalg.norm(wrist[:2])) - WRIST_BEHIND_M
-        return bool(np.hypot(outwards, wrist[2] + WRIST_ABOVE_M - SHOULDER_M) <= REACH_M)
+        """Whether the hand, leaning if need be, can bring the grip site to a point [3]."""
+        return self._stretch(point, MAX_LEAN_RAD) <= REACH_M
+
+    def lean(self, point: np.ndarray) -> float:
+        """How far (rad) the hand has to lean outwards to bring the grip site to a point [3]."""
+        excess = self._stretch(point, 0.0) - REACH_M
+        return float(np.clip(excess / WRIST_ABOVE_M, 0.0, MAX_LEAN_RAD))
+
+    def _stretch(self, point: np.ndarray, lean: float) -> float:
+        """Distance (m) from shoulder to wrist with the grip site at a point [3]."""
+        grip = point - self.scene.base
+        behind = WRIST_BEHIND_M * np.cos(lean) + WRIST_ABOVE_M * np.sin(lean)
+        above = WRIST_ABOVE_M * np.cos(lean) - WRIST_BEHIND_M * np.sin(lean)
+        return float(np.hypot(np.linalg.norm(grip[:2]) - behind, grip[2] + above - SHOULDER_M))
 
     def ceiling(self, point: np.ndarray) -> float:
         """Greatest height (m) to which a hand that points down can bring the grip site above a point [2+]."""
         outwards = float(np.linalg.norm(point[:2] - self.scene.base[:2])) - WRIST_BEHIND_M
-        shoulder = self.scene.base[2] + SHOULDER_M - WRIST_ABOVE_M
-        return float(shoulder + np.sqrt(max(0.0, REACH_M**2 - outwards**2)))
+        shoulder = float(self.scene.base[2]) + SHOULDER_M - WRIST_ABOVE_M
+        return shoulder + float(np.sqrt(max(0.0, REACH_M**2 - outwards**2)))
 
     def travel_height(self, names: Iterable[str], highest: float = 0.4) -> float:
         """Height (m) at which the grip site passes over those of `names` lower than `highest` (m).
@@ -206,7 +256,7 @@ def action(offset: np.ndarray, turn: np.ndarray, gripper: float, speed: float = 
     command = np.empty(ACTION_DIM)
     command[:3] = offset * (POSITION_GAIN / POSITION_SCALE_M)
     command[3:6] = turn * (ROTATION_GAIN / ROTATION_SCALE_RAD)
-    for part, largest in ((slice(0, 3), speed), (slice(3, 6), 1.0)):
+    for part, largest in ((slice(0, 3), speed), (slice(3, 6), FULL_TURN)):
         command[part] /= max(1.0, float(np.abs(command[part]).max()) / largest)
     command[6] = gripper
     return command

@@ -50,6 +50,14 @@ MOKA_POT = (
     Hold((0.0175, 0.0018, -0.038), Y, (-1.0, 0.0, 0.0), 0.0656),  # the body below the handle
     Hold((-0.0175, 0.0018, -0.038), Y, X, 0.0656),
 )
+FRYPAN = (
+    Hold((0.15, 0.0, 0.042), Y, DOWNWARDS, 0.0254),  # the handle, near the pan
+    Hold((0.15, 0.0, 0.044), Y, (0.0, 0.0, 1.0), 0.0254),  # and of a pan that lies upside down
+    *(  # the rim, away from the handle
+        Hold((0.088 * c, 0.088 * s, 0.035), (c, s, 0.0), DOWNWARDS, 0.009, penalty=2.0)
+        for c, s in ((np.cos(angle), np.sin(angle)) for angle in np.arange(1, 8) * np.pi / 4)
+    ),
+)
 
 
 def hold_grasps(scene: Scene, name: str, holds: Sequence[Hold]) -> list[Grasp]:

@@ -7,26 +7,33 @@ import numpy as np
 from lit_distill.sim.scene import Scene
 from lit_distill.teachers.hand import (
     CLOSE,
-    FINGERTIP_M,
     FIRM_COMMAND,
     OPEN,
     SPEED_M,
     Hand,
 )
 
-GRIP_IN_KNOB_M = np.array([0.0013, 0.032, 0.034])
-"""Where to squeeze, in the knob's frame: near the bar's end, the fingertips above the disc (z 0.013)."""
-BAR_TOP_M = 0.05
+GRIP_IN_KNOB_M = np.array([0.0012, -0.024, 0.031])
+"""Where to squeeze, in the knob's frame: near the bar's far end, fingertips above the disc (z 0.013)."""
 BAR_WIDTH_M = 0.025
 
 ON_RAD, OFF_RAD = 0.58, -0.003
 """Turned so far, it is let go. LIBERO takes it for on from 0.5 rad and for off below 0 rad; the hinge reaches
 from -0.005 to 2.1 rad, and opening fingers may move it a little."""
 
-ALIGN_HIGH_M, ALIGN_LOW_M, ALIGN_GRIP_M = 0.012, 0.02, 0.008
+ALIGN_M, ALIGN_GRIP_M = 0.02, 0.008
 CLOSING_PLAY_M = 0.02
-ALIGN_YAW_RAD, HOLD_YAW_RAD = 0.15, 0.4
+YAW_LEVER_M = 0.1
+"""A turn by a radian that is still missing counts as much as this distance."""
+HOLD_YAW_RAD = 0.4
+OVER_BAR_M = 0.03
+"""Grip site above the grip when the fingertips pass over the bar."""
+CONE = 1.5
+"""The open fingers come down with the distance from the grip: height over distance."""
+STEP_DOWN_M = 0.04
+"""A longer way down would leave the sideways part of the command too small."""
 NEAR_M = 0.05
+RISE_M = 0.05
 LEAD_RAD = 0.3
 """The hand turns so far ahead of the knob, which is heavy."""
 RISE_M = 0.05
@@ -70,25 +77,25 @@ class TurnKnob:
         steps = abs(self._angle_left()) / TURN_RAD
         if self._around():
             return steps
-        offset = self._grip() - self.scene.eef_position
-        sideways = float(np.linalg.norm(offset[:2]))
-        detour = 2.0 * max(0.0, self._travel_height() - self.scene.eef_position[2])
-        path = sideways + abs(offset[2]) + (detour if sideways > ALIGN_LOW_M else 0.0)
+        path = float(np.abs(self._grip() - self.scene.eef_position).max())
         return steps + SQUEEZE_STEPS + path / SPEED_M
 
     # -- approach and turn -------------------------------------------------------------------------
 
     def _approach(self) -> np.ndarray:
         position = self.scene.eef_position
-        error, yaw = self._grip() - position, self._yaw()
+        error, yaw = self._grip() - position, self._yaw(then=self._angle_left())
         sideways = float(np.linalg.norm(error[:2]))
-        ready = abs(yaw) < ALIGN_YAW_RAD and self.scene.opening > BAR_WIDTH_M + 2 * ALIGN_LOW_M
-        among = -error[2] < BAR_TOP_M - GRIP_IN_KNOB_M[2] + FINGERTIP_M
-        if ready and sideways < (ALIGN_LOW_M if among else ALIGN_HIGH_M):
+        misaligned = sideways + YAW_LEVER_M * abs(yaw)
+        opened = self.scene.opening > BAR_WIDTH_M + 2 * ALIGN_M
+        if opened and misaligned < ALIGN_M:
+            error[2] = max(error[2], -STEP_DOWN_M * (1.0 - misaligned / ALIGN_M))
             return self.hand.servo(error, yaw, OPEN)
-        if among and sideways < NEAR_M:
+        over = self._grip()[2] + OVER_BAR_M
+        if position[2] < over and sideways < NEAR_M:  # beside the bar
             return self.hand.servo(np.array([0.0, 0.0, RISE_M]), 0.0, OPEN)
-        above = np.array([error[0], error[1], self._travel_height() - position[2]])
+        height = over + CONE * misaligned if sideways < NEAR_M else self._travel_height()
+        above = np.array([error[0], error[1], height - position[2]])
         if above[2] > 0.02 and sideways > NEAR_M:
             above[:2] *= 0.2  # rise before travelling
             yaw = 0.0
@@ -110,8 +117,8 @@ class TurnKnob:
         c, s = np.cos(lead), np.sin(lead)
         return origin + rotation @ np.array([c * x - s * y, s * x + c * y, z])
 
-    def _yaw(self) -> float:
-        return self.hand.turn_to(self.scene.joint_frame(self.joint)[1][:, 0])
+    def _yaw(self, then: float = 0.0) -> float:
+        return self.hand.turn_to(self.scene.joint_frame(self.joint)[1][:, 0], then)
 
     def _around(self) -> bool:
         """Whether the fingers are on both sides of the bar; its contacts are too stiff to be a sign."""

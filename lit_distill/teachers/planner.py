@@ -22,12 +22,11 @@ from lit_distill.teachers.hand import Hand
 from lit_distill.teachers.knob import TurnKnob
 from lit_distill.teachers.microwave import InMicrowave
 from lit_distill.teachers.mug_grasps import MUGS
+from lit_distill.teachers.mug_into_microwave import MugIntoMicrowave
 from lit_distill.teachers.ordering import Afterwards, WhileNeeded
 from lit_distill.teachers.pick_place import PickPlace
-from lit_distill.teachers.put_in_microwave import PutInMicrowave
 from lit_distill.teachers.skills import Plan, Skill
 from lit_distill.teachers.slab_pick_place import SlabPickPlace
-from lit_distill.teachers.stand_up import StandUp, StandUpFirst
 from lit_distill.teachers.surfaces import InBowl, OnRegion
 
 ANY = "*"
@@ -73,18 +72,11 @@ def carry(scene: Scene, hand: Hand, target: str, destination: Destination, recep
     return PickPlace(scene, hand, target, destination, receptacle)
 
 
-def carry_mug(scene: Scene, hand: Hand, target: str, destination: Destination, receptacle: str) -> Skill:
-    """The same, after a mug that lies has been set upright."""
-    return StandUpFirst(StandUp(scene, hand, target), PickPlace(scene, hand, target, destination, receptacle))
-
-
 def mug_into_microwave(
     scene: Scene, hand: Hand, target: str, destination: Destination, receptacle: str
 ) -> Skill:
     """By its handle, the hand outside."""
-    return StandUpFirst(
-        StandUp(scene, hand, target), PutInMicrowave(scene, hand, target, destination, receptacle)
-    )
+    return MugIntoMicrowave(scene, hand, target, destination, receptacle)
 
 
 def stand_slab(scene: Scene, hand: Hand, target: str, destination: Destination, receptacle: str) -> Skill:
@@ -95,9 +87,8 @@ def stand_slab(scene: Scene, hand: Hand, target: str, destination: Destination, 
 MOVERS: dict[tuple[str, str], Mover] = {
     ("black_book", "desk_caddy"): stand_slab,
     **{(mug, "microwave"): mug_into_microwave for mug in MUGS},
-    **{(mug, ANY): carry_mug for mug in MUGS},
 }
-"""(category of an object, category of the receptacle or ANY) -> how it is moved; any other object that a hand
+"""(category of an object, category of the receptacle) -> how it is moved; any other object that a hand
 can take hold of is carried."""
 
 NARROW = ("microwave", "desk_caddy")
@@ -201,7 +192,7 @@ class _Planner:
 
     def _mover(self, target: str, place: str) -> Mover:
         category, receptacle = self.scene.category(target), self._category_and_region(place)[0]
-        mover = MOVERS.get((category, receptacle)) or MOVERS.get((category, ANY))
+        mover = MOVERS.get((category, receptacle))
         if mover is None and category in GRASPS and receptacle not in NARROW:
             mover = carry
         if mover is None and category in GRASPS:
