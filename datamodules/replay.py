@@ -16,13 +16,14 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.datasets import ChunkLoader
 from datamodules.order import Batching, BatchOrder
 from datamodules.selection import Selection, split
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import MANIFEST_NAME
 from lit_distill.samples import read_shard
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, ChunkTransition, ReplayBatch
-from lit_distill.tasks import get_task
+from lit_distill.tasks import embedding_row, get_task
 
 TEACHER = "teacher"
 ENCODE_BATCH = 64
@@ -108,7 +109,7 @@ class ReplayDataModule(LightningDataModule):
             raise LitDistillError(f"students: name at least one source but {TEACHER}, got {students}")
         self.prepare_data_per_node = False
         self.task = get_task(task).name
-        self._task_index = get_task(task).index
+        self._task_index = embedding_row(get_task(task))
         self.root = Path(root)
         self._students = list(students)
         self._batch_size, self._steps = batch_size, steps_per_epoch
@@ -151,7 +152,7 @@ class ReplayDataModule(LightningDataModule):
             )
         batching = self._batching(self._steps * self._batch_size)
         dataset = _BalancedBatches(self, batching)
-        return DataLoader(dataset, batch_size=None, sampler=BatchOrder(dataset, batching))
+        return ChunkLoader(dataset, batch_size=None, sampler=BatchOrder(dataset, batching))
 
     def val_dataloader(self) -> DataLoader:
         """Every held-out transition once."""

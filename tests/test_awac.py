@@ -1,4 +1,4 @@
-"""AWAC as a module: the equations put together, warm start, what is frozen, exact resume, a toy problem."""
+"""AWAC as a module: the equations put together, warm start, what is frozen, exact resume."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from tiny_training import Kill, tiny_trainer
-from toy_line import IMAGE_SIZE, LineData, observation
+from toy_line import IMAGE_SIZE, LineData
 
 from lit_distill.algorithms.awac import AWAC
 from lit_distill.algorithms.awac_terms import advantage
@@ -168,7 +167,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(student: str, tmp_path
     resumed = module(student, **options)
     trainer = tiny_trainer(tmp_path, max_epochs=1, limit_val_batches=0)
     trainer.fit(
-        resumed, LineData(STEPS), ckpt_path=str(tmp_path / "killed" / "step=3.ckpt"), weights_only=True
+        resumed, LineData(STEPS), ckpt_path=str(tmp_path / "killed" / "step=2.ckpt"), weights_only=True
     )
     assert trainer.global_step == STEPS
     assert not differing(state(whole), state(resumed))
@@ -207,24 +206,3 @@ def test_what_is_not_finite_stops_the_run_by_name(student: str, tmp_path: Path):
     data.arrays["rewards"][:] = float("inf")
     with pytest.raises(LitDistillError, match=r"^critic/loss: not finite at step 0"):
         fit(module(student), tmp_path, data)
-
-
-def action_near_the_start(student: str, root: Path, **arguments: Any) -> float:
-    """Mean action where the way is still long, after training; 1 is optimal, the data's mean is about 0.2."""
-    options = {"gamma": 0.99, "actor_lr": 5e-3, "tau": 0.05, "mean_every": 20, "shift_pixels": 0}
-    made = module(student, **(options | arguments))
-    fit(made, root, LineData(600))
-    seen = observation(np.linspace(0.0, 0.3, 4).astype(np.float32))
-    with torch.no_grad():
-        chunk = made.network(*(seen[key] for key in ("agentview", "wrist", "proprio", "task_index")))
-    return float(chunk[:, :, 0].clamp(-1.0, 1.0).mean())
-
-
-def test_on_mixed_data_awac_beats_cloning_and_the_potential_beats_sparse_rewards(
-    student: str, tmp_path: Path
-):
-    """One equation after the other: equal weights are behaviour cloning, then eq. (7), then eq. (3)."""
-    cloning = action_near_the_start(student, tmp_path, lambda_awac=1e6, lambda_tpr=0.0)
-    plain = action_near_the_start(student, tmp_path, lambda_awac=0.05, lambda_tpr=0.0)
-    shaped = action_near_the_start(student, tmp_path, lambda_awac=0.05, lambda_tpr=1.0)
-    assert cloning + 0.15 < plain < shaped - 0.05 < 1.0

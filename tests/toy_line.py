@@ -8,13 +8,16 @@ data are of mixed quality: half of the episodes mostly go right, half mostly go 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
+from datamodules.datasets import ChunkLoader
+from datamodules.order import Batching, BatchOrder
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, PROPRIO_DIM, ReplayBatch
 
 IMAGE_SIZE = 8
@@ -80,6 +83,19 @@ def _arrays(rows: list[tuple[float, float, int, float, bool, bool, float, float,
     }
 
 
+class _Drawn(Dataset[ReplayBatch]):
+    """Item (epoch, batch) is a drawn batch."""
+
+    def __init__(self, data: LineData, steps: int) -> None:
+        self._data, self._steps = data, steps
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, item: tuple[int, int]) -> ReplayBatch:
+        return self._data.gather(item[1])
+
+
 class LineData(LightningDataModule):
     """Batches of the toy's transitions, drawn with replacement: a pure function of (seed, step)."""
 
@@ -99,7 +115,9 @@ class LineData(LightningDataModule):
         return {key: array[places] for key, array in self.arrays.items()}  # type: ignore[return-value]
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader([self.gather(step) for step in range(self._steps)], batch_size=None)  # type: ignore[arg-type]
+        batching = Batching(self._steps * self._batch_size, self._batch_size)
+        drawn: Any = _Drawn(self, self._steps)
+        return ChunkLoader(drawn, batch_size=None, sampler=BatchOrder(drawn, batching))
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader([self.gather(10**6)], batch_size=None)  # type: ignore[arg-type]
