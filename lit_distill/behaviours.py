@@ -140,8 +140,8 @@ class MixtureBehaviour:
         hold: control steps of a chunk that are executed before the next one is chosen, a multiple of the
             rollout's `execute_steps`; 0: a chunk is chosen at every decision. In between, the teacher is
             asked while the chosen chunk goes on, open loop: what is commanded are its rows still to come, and
-            the rows beyond its end, which are never executed, repeat its last one. So what is stored there is a
-            transition like any other (state, label, what was executed until the next state and what was to
+            the rows beyond its end, which are never executed, repeat its last one. So a transition like any
+            other is stored there (state, label, what was executed until the next state and what was to
             follow), and an episode stays a chain that imitation and a critic may read alike.
     """
 
