@@ -194,7 +194,10 @@ class Scene:
 
     def boxes(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes around an object's n collision geoms: centres [n, 3], frames [n, 3, 3], half sizes [n, 3]."""
-        geoms = self._geoms[name]
+        return self.geom_boxes(self._geoms[name])
+
+    def geom_boxes(self, geoms: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes around n geoms, by their ids, as `boxes`."""
         frames = self.data.geom_xmat[geoms].reshape(-1, 3, 3)
         offset = np.einsum("nij,nj->ni", frames, self.model.geom_aabb[geoms, :3])
         return self.data.geom_xpos[geoms] + offset, frames, self.model.geom_aabb[geoms, 3:]

@@ -32,41 +32,30 @@ class Wall:
     high: tuple[float, float]
 
 
-def bowl_wall(corners: np.ndarray) -> Wall:
-    """Find the wall from the corners [n, 8, 3] of a bowl's collision boxes, in the bowl's frame."""
-    rim = corners[..., 2].max()
-    top = corners[corners[..., 2].max(axis=1) > rim - 0.005]  # the boxes that reach the rim
-    ordered = np.take_along_axis(top, np.argsort(top[..., 2], axis=1)[..., None], axis=1)
-    radius = np.linalg.norm(ordered[..., :2], axis=2)
-    low, high = radius[:, :4].mean(), radius[:, 4:].mean()
-    return Wall((float(low), float(ordered[:, :4, 2].mean())), (float(high), float(ordered[:, 4:, 2].mean())))
+BOWLS = {
+    "akita_black_bowl": Wall((0.0433, 0.0155), (0.0527, 0.0518)),
+    "white_bowl": Wall((0.0329, 0.0105), (0.0399, 0.0348)),
+}
+"""Read off LIBERO's collision boxes."""
+
+_ANGLES = np.arange(RIM_POINTS) * (2 * np.pi / RIM_POINTS)
+_AROUND = np.stack([np.cos(_ANGLES), np.sin(_ANGLES), np.zeros(RIM_POINTS)], axis=1)
 
 
 def bowl_grasps(scene: Scene, name: str) -> list[Grasp]:
     """Grasps of the wall all around the rim, where it stands upright enough."""
-    rotation = scene.rotation(name)
-    position = scene.position(name)
-    corners = ((scene.corners(name) - position) @ rotation).reshape(-1, 8, 3)
-    wall = bowl_wall(corners)
-    angles = np.arange(RIM_POINTS) * (2 * np.pi / RIM_POINTS)
-    outward = np.stack([np.cos(angles), np.sin(angles), np.zeros(RIM_POINTS)], axis=1) @ rotation.T
-    up = rotation[:, 2]
-    rise = np.array([wall.high[0] - wall.low[0], wall.high[1] - wall.low[1]])
+    wall = BOWLS[scene.category(name)]
+    rotation, position = scene.rotation(name), scene.position(name)
+    outward, up = _AROUND @ rotation.T, rotation[:, 2]
+    rise = np.array(wall.high) - np.array(wall.low)
     rise /= np.linalg.norm(rise)
     along = rise[0] * outward + rise[1] * up  # [points, 3], up the wall
-    rims = position + wall.high[0] * outward + wall.high[1] * up
-    grasps = []
-    for rim, direction, out in zip(rims, along, outward, strict=True):
-        normal = np.cross(np.cross(direction, out), direction)
-        flat = np.array([normal[0], normal[1], 0.0])
-        if direction[2] < STEEPEST_LEAN or np.linalg.norm(flat) < STEEPEST_LEAN:
-            continue
-        grasps.append(
-            Grasp(
-                rim - BELOW_RIM_M * direction,
-                flat / np.linalg.norm(flat),
-                WALL_WIDTH_M,
-                LEAN_COST_RAD * (1.0 - float(direction[2])),
-            )
-        )
-    return grasps
+    positions = position + wall.high[0] * outward + wall.high[1] * up - BELOW_RIM_M * along
+    normals = rise[1] * outward - rise[0] * up
+    level = np.hypot(normals[:, 0], normals[:, 1])
+    axes = normals * [1.0, 1.0, 0.0] / np.maximum(level, 1e-9)[:, None]
+    upright = (along[:, 2] >= STEEPEST_LEAN) & (level >= STEEPEST_LEAN)
+    return [
+        Grasp(positions[k], axes[k], WALL_WIDTH_M, LEAN_COST_RAD * (1.0 - float(along[k, 2])))
+        for k in np.flatnonzero(upright)
+    ]

@@ -1,4 +1,4 @@
-"""Drawers of a cabinet: where they are, and opening and closing them by the handle.
+"""Opening and closing a drawer by its handle.
 
 The handle is a bar in front of the drawer's face, with a slot of 1.6 cm between the two. No hand that points
 down reaches it where other drawers' handles are above. The hand leans back instead, closed, so that the edge
@@ -12,9 +12,10 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from lit_distill.sim.scene import COLLISION_GROUP, Extent, Scene
+from lit_distill.sim.scene import Extent, Scene
 from lit_distill.sim.simulator import rotation_vector
 from lit_distill.teachers.aside import FreePlace
+from lit_distill.teachers.cabinet import Drawer
 from lit_distill.teachers.hand import CLOSE, OPEN, SPEED_M, Hand, action
 from lit_distill.teachers.pick_place import PickPlace
 
@@ -53,90 +54,6 @@ RISE_M = 0.05
 HAND_ROOM_M = 0.05
 
 HOOK_STEPS = 5.0
-
-
-class Drawer:
-    """One drawer, by the region inside it.
-
-    Args:
-        scene: view of the simulator's present state.
-        region: LIBERO's name of the region inside, such as `white_cabinet_1_bottom_region`.
-
-    Attributes:
-        own: ids of the drawer's collision geoms.
-        others: ids of those of the cabinet and its other drawers.
-    """
-
-    def __init__(self, scene: Scene, region: str) -> None:
-        self.scene, self.region = scene, region
-        model = scene.model
-        self.joint = model.joint(scene.simulator.env.object_sites_dict[region].joints[0]).id
-        self.body = int(model.jnt_bodyid[self.joint])
-        base = int(model.body_parentid[self.body])
-        cabinet = {base, *(body for body in range(model.nbody) if model.body_parentid[body] == base)}
-        self.own, self.others = self._geoms({self.body}), self._geoms(cabinet - {self.body})
-        self._qpos = int(model.jnt_qposadr[self.joint])
-        low, high = model.jnt_range[self.joint]
-        self._sign = 1.0 if abs(high) > abs(low) else -1.0
-        self.fully_open = float(max(abs(low), abs(high)))
-        # In the frame of the drawer's body: the bar sticks out furthest, the face is what is wider behind it.
-        corners = (scene.box_corners(self.own) - scene.data.xpos[self.body]) @ self._rotation
-        boxes = corners.reshape(-1, 8, 3)
-        out = boxes @ (self._sign * model.jnt_axis[self.joint])  # [boxes, 8]
-        bar = boxes[int(np.argmax(out.max(axis=1)))]
-        wide = np.ptp(boxes[..., 0], axis=1) > 1.5 * np.ptp(bar[:, 0])
-        self.face = float(out[wide].max())
-        self.bar_outer = float(out.max())
-        self.bar_inner = float(out[int(np.argmax(out.max(axis=1)))].min())
-        self._bar_x = float(bar[:, 0].mean())
-        self._top = float(boxes[..., 2].max())
-        self._bar_low, self._bar_top = float(bar[:, 2].min()), float(bar[:, 2].max())
-
-    def _geoms(self, bodies: set[int]) -> np.ndarray:
-        model = self.scene.model
-        return np.array(
-            [
-                geom
-                for geom in range(model.ngeom)
-                if model.geom_bodyid[geom] in bodies and model.geom_group[geom] == COLLISION_GROUP
-            ],
-            dtype=int,
-        )
-
-    @property
-    def _rotation(self) -> np.ndarray:
-        return self.scene.data.xmat[self.body].reshape(3, 3)
-
-    @property
-    def outward(self) -> np.ndarray:
-        """Direction [3] in which it opens, level."""
-        return self._sign * self._rotation @ self.scene.model.jnt_axis[self.joint]
-
-    @property
-    def opening(self) -> float:
-        """How far (m) it stands open."""
-        return self._sign * float(self.scene.data.qpos[self._qpos])
-
-    def point(self, out: float, height: float) -> np.ndarray:
-        """World position [3] of a point of the drawer at the middle of its bar, m outward and up."""
-        local = out * self._sign * self.scene.model.jnt_axis[self.joint]
-        local = local + np.array([self._bar_x, 0.0, height])
-        return self.scene.data.xpos[self.body] + self._rotation @ local
-
-    @property
-    def top(self) -> float:
-        """Height (m) of its walls."""
-        return float(self.scene.data.xpos[self.body][2]) + self._top
-
-    @property
-    def slot(self) -> np.ndarray:
-        """Where the wedge goes [3], in the slot behind the bar."""
-        return self.point(self.bar_inner - WEDGE_BEHIND_BAR_M, self._bar_top - WEDGE_DEPTH_M)
-
-    @property
-    def front(self) -> np.ndarray:
-        """Middle [3] of the bar's outer side."""
-        return self.point(self.bar_outer, 0.5 * (self._bar_low + self._bar_top))
 
 
 class _AtHandle(ABC):
@@ -278,7 +195,7 @@ class OpenDrawer(_AtHandle):
         return self.scene.eef_position + TIP_M * rotation[:, 2] + TIP_HALF_DEPTH_M * under
 
     def _goal(self) -> np.ndarray:
-        return self.drawer.slot
+        return self.drawer.behind_bar(WEDGE_BEHIND_BAR_M, WEDGE_DEPTH_M)
 
     def _missing(self) -> float:
         return max(0.0, self.enough - self.drawer.opening)
@@ -292,7 +209,7 @@ class OpenDrawer(_AtHandle):
 
     def _in_place(self, turn: np.ndarray) -> bool:
         """Whether the wedge is in the slot."""
-        offset = self._point() - self.drawer.slot
+        offset = self._point() - self._goal()
         return bool(
             abs(offset @ self.drawer.outward) < HOOKED_M
             and offset[2] < WEDGE_DEPTH_M

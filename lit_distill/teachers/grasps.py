@@ -81,4 +81,4 @@ def grasp_candidates(scene: Scene, name: str) -> list[Grasp]:
 
 def has_box_grasps(scene: Scene, name: str) -> bool:
     """Whether an object is taken hold of by its box: no part of it sticks out."""
-    return GRASPS[scene.category(name)] in (box_grasps, can_grasps)
+    return GRASPS.get(scene.category(name)) in (box_grasps, can_grasps)

@@ -8,6 +8,7 @@ from lit_distill.sim.scene import Scene
 from lit_distill.teachers.hand import (
     CLOSE,
     FIRM_COMMAND,
+    MAX_TILT_RAD,
     OPEN,
     SPEED_M,
     Hand,
@@ -26,6 +27,9 @@ CLOSING_PLAY_M = 0.02
 YAW_LEVER_M = 0.1
 """A turn by a radian that is still missing counts as much as this distance."""
 HOLD_YAW_RAD = 0.4
+FOLDED_RAD = 1.3
+"""Over a knob close to the robot's base the arm is so folded that its wrist bends as if the hand tilted by
+this, though it points down."""
 OVER_BAR_M = 0.03
 """Grip site above the grip when the fingertips pass over the bar."""
 CONE = 1.5
@@ -36,7 +40,6 @@ NEAR_M = 0.05
 RISE_M = 0.05
 LEAD_RAD = 0.3
 """The hand turns so far ahead of the knob, which is heavy."""
-RISE_M = 0.05
 
 # Potential.
 SQUEEZE_STEPS = 8.0
@@ -64,7 +67,8 @@ class TurnKnob:
 
     def act(self) -> np.ndarray:
         """See `Skill`."""
-        if self.hand.stranded():
+        tilt = float(np.linalg.norm(self.hand.tilt()))
+        if tilt > MAX_TILT_RAD or self.hand.stranded(FOLDED_RAD):
             return self.hand.go_home(OPEN)
         if not self._around():
             return self._approach()

@@ -32,7 +32,7 @@ class Microwave:
         (self.joint,) = scene.joint_names(name)
         door = int(scene.model.joint(self.joint).bodyid[0])
         geoms = scene.geoms(name)
-        self._door_geoms = geoms[scene.model.geom_bodyid[geoms] == door]
+        self.door_geoms = geoms[scene.model.geom_bodyid[geoms] == door]
 
     def inside(self, point: np.ndarray) -> np.ndarray:
         """A point [3] of the world, in the microwave's frame (right, inwards, up)."""
@@ -64,8 +64,13 @@ class Microwave:
 
     def door_extent(self) -> Extent:
         """World-aligned box around the door."""
-        corners = self.scene.box_corners(self._door_geoms)
+        corners = self.scene.box_corners(self.door_geoms)
         return Extent(corners.min(axis=0), corners.max(axis=0))
+
+    def reserved(self) -> Extent:
+        """World-aligned box around the microwave and all that its door sweeps."""
+        extent, (hinge, _, _) = self.scene.extent(self.name), self.door()
+        return Extent(np.minimum(extent.low, hinge - DOOR_LENGTH_M), np.maximum(extent.high, hinge))
 
 
 class InMicrowave:

@@ -75,12 +75,12 @@ RIM_ANGLES_RAD = np.array([0.0, 0.5 * np.pi, -0.5 * np.pi])
 """Where on the rim, from the point opposite the handle."""
 
 
-def rim_grasps(scene: Scene, name: str, shape: MugShape) -> list[Grasp]:
+def rim_grasps(scene: Scene, name: str, shape: MugShape, angles: np.ndarray) -> list[Grasp]:
     """Grasps of a standing mug by its wall, one finger inside, away from the handle."""
     rotation, origin = scene.rotation(name), scene.position(name)
     opposite = np.arctan2(-shape.handle[1], -shape.handle[0])
     grasps = []
-    for angle in opposite + RIM_ANGLES_RAD:
+    for angle in opposite + angles:
         outward = np.array([np.cos(angle), np.sin(angle), 0.0])
         on_rim = np.array([*shape.axis_xy, shape.rim_height - BELOW_RIM_M]) + shape.rim_radius * outward
         axis = rotation @ outward
@@ -109,15 +109,15 @@ def foot_grasps(scene: Scene, name: str, shape: MugShape) -> list[Grasp]:
     return [Grasp(position, axis, shape.base[1]) for axis in np.eye(3)[:2]]
 
 
-def mug_grasps(scene: Scene, name: str) -> list[Grasp]:
-    """Grasps of a mug in its present pose."""
+def mug_grasps(scene: Scene, name: str, angles: np.ndarray = RIM_ANGLES_RAD) -> list[Grasp]:
+    """Grasps of a mug in its present pose; `angles` (rad) on the rim, from the point opposite the handle."""
     shape = MUGS[scene.category(name)]
     upwards = scene.rotation(name)[2, 2]
     if abs(upwards) < LYING:
         return base_grasps(scene, name, shape)
     if upwards < 0.0:
         return foot_grasps(scene, name, shape)
-    return rim_grasps(scene, name, shape)
+    return rim_grasps(scene, name, shape, angles)
 
 
 def handle_direction(scene: Scene, name: str) -> np.ndarray:

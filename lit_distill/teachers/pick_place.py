@@ -226,9 +226,7 @@ class PickPlace:
     ) -> tuple[Grasp, Push | None]:
         """The candidate that costs least, and the push without which there is no room for it."""
         boxes = np.concatenate([obstacle.boxes for obstacle in obstacles.values()])
-        candidates = grasp_candidates(self.scene, self.target)
-        costs = [self._cost(grasp, placement, clashes(grasp, boxes)) for grasp in candidates]
-        grasp = candidates[int(np.argmin(costs))]
+        grasp = self._cheapest(grasp_candidates(self.scene, self.target), placement, boxes)
         if not self._boxy:
             return grasp, None
         hit = clashes(grasp, boxes, BARE_HALF_WIDTH_M)
@@ -239,11 +237,23 @@ class PickPlace:
         nearest = min(apart, key=lambda name: float(apart[name]))
         return grasp, plan_push(target, obstacles[nearest].extent, boxes)
 
-    def _cost(self, grasp: Grasp, placement: Placement, hit: np.ndarray) -> float:
-        """Prefer the thinnest axis (the most play for an imprecise hand), a small turn, free space."""
+    def _cheapest(self, candidates: list[Grasp], placement: Placement, boxes: np.ndarray) -> Grasp:
+        """The candidate that costs least, with what the hand would hit; that takes long to say, so late."""
+        costs = np.array([self._cost(grasp, placement) for grasp in candidates])
+        best, least = candidates[0], np.inf
+        for k in np.argsort(costs, kind="stable"):
+            if costs[k] >= least:
+                break
+            hits = int(clashes(candidates[k], boxes).sum())
+            cost = costs[k] + CLASH_COST_RAD * min(hits, MOST_CLASHES)
+            if cost < least:
+                best, least = candidates[k], cost
+        return best
+
+    def _cost(self, grasp: Grasp, placement: Placement) -> float:
+        """Prefer the thinnest axis (the most play for an imprecise hand), a small turn, a short way."""
         cost = grasp.width / WIDTH_WORTH_A_RADIAN_M + abs(self.hand.turn_to(grasp.axis)) + grasp.penalty
         cost += 100.0 * max(0.0, grasp.width - MAX_GRASP_WIDTH_M) / WIDTH_WORTH_A_RADIAN_M
-        cost += CLASH_COST_RAD * min(int(hit.sum()), MOST_CLASHES)
         cost += float(np.linalg.norm(grasp.position - self.scene.eef_position)) / WAY_WORTH_A_RADIAN_M
         cost += UNREACHABLE_COST_RAD * (not self.hand.within_reach(grasp.position))
         if placement.axis is not None:

@@ -22,12 +22,11 @@ from lit_distill.teachers.hand import Hand
 from lit_distill.teachers.knob import TurnKnob
 from lit_distill.teachers.microwave import InMicrowave
 from lit_distill.teachers.mug_grasps import MUGS
+from lit_distill.teachers.mug_into_microwave import MugIntoMicrowave
 from lit_distill.teachers.ordering import Afterwards, WhileNeeded
 from lit_distill.teachers.pick_place import PickPlace
-from lit_distill.teachers.put_in_microwave import PutInMicrowave
 from lit_distill.teachers.skills import Plan, Skill
 from lit_distill.teachers.slab_pick_place import SlabPickPlace
-from lit_distill.teachers.stand_up import StandUp, StandUpFirst
 from lit_distill.teachers.surfaces import InBowl, OnRegion
 
 ANY = "*"
@@ -76,10 +75,8 @@ def carry(scene: Scene, hand: Hand, target: str, destination: Destination, recep
 def mug_into_microwave(
     scene: Scene, hand: Hand, target: str, destination: Destination, receptacle: str
 ) -> Skill:
-    """By its handle, the hand outside; a mug that lies is set upright first."""
-    return StandUpFirst(
-        StandUp(scene, hand, target), PutInMicrowave(scene, hand, target, destination, receptacle)
-    )
+    """By its handle, the hand outside."""
+    return MugIntoMicrowave(scene, hand, target, destination, receptacle)
 
 
 def stand_slab(scene: Scene, hand: Hand, target: str, destination: Destination, receptacle: str) -> Skill:

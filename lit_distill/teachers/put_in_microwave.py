@@ -8,7 +8,8 @@ from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Destination, Placement
 from lit_distill.teachers.grasp import Grasp
-from lit_distill.teachers.hand import CLOSE, FIRM_COMMAND, OPEN, SPEED_M, TURN_SPEED_RAD, Hand
+from lit_distill.teachers.hand import CLOSE, FIRM_COMMAND, MAX_OPENING_M, OPEN, SPEED_M, TURN_SPEED_RAD, Hand
+from lit_distill.teachers.hand_box import hits, pointing_down
 from lit_distill.teachers.microwave import ALIGNED_M, FLOOR_M, REST_M, Microwave
 from lit_distill.teachers.mug_grasps import handle_direction, handle_grasp
 from lit_distill.teachers.pick_place import RELEASE_STEPS, PickPlace
@@ -16,24 +17,26 @@ from lit_distill.teachers.pushing import Push
 
 LEAST_INWARDS_M = -0.085
 """A mug whose origin is so deep stands with all of its base inside; the door pushes it further."""
-WAIT_INWARDS_M = -0.165
-"""Where the mug is lifted and turned before it enters."""
+TURN_INWARDS_M, WAIT_INWARDS_M = -0.245, -0.165
+"""Where the mug is turned, far enough for a hand across its way, and from where it enters."""
+TURNED_RAD = 0.5
 CARRY_M = 0.014
 """Height of the mug's bottom above the floor of the microwave while it enters."""
 LOWEST_ENTRY_M = 0.006
 ALIGNED_RAD = 0.15
 RELEASE_M = 0.006
 CLEAR_OF_HANDLE_M = 0.06
+AT_HANDLE_M = 0.03
 
 
-class PutInMicrowave(PickPlace):
-    """Puts the mug `target` into a microwave that is open; see `skills.Skill`.
+class CarryByDoor(PickPlace):
+    """Picks and places beside a microwave's open door, over which the hand has to pass.
 
     Args:
         scene: view of the simulator's present state.
         hand: the hand that moves it.
-        target: LIBERO's name of the mug.
-        destination: the region inside.
+        target: LIBERO's name of the object to move.
+        destination: where to.
         microwave: LIBERO's name of the microwave.
     """
 
@@ -42,6 +45,27 @@ class PutInMicrowave(PickPlace):
     ) -> None:
         super().__init__(scene, hand, target, destination, None)
         self.microwave = Microwave(scene, microwave)
+        self._but_the_door = np.setdiff1d(self._geoms, self.microwave.door_geoms)
+
+    def _in_the_way(self, obstacles: dict[str, Obstacle]) -> list[Extent]:
+        return [*super()._in_the_way(obstacles), self.microwave.door_extent()]
+
+    def _hits(self, grasp: Grasp) -> int:
+        """How many things the open hand would hit at a grasp, the door aside, which it may push."""
+        boxes = self.scene.geom_boxes(self._but_the_door)
+        return hits(grasp.position, pointing_down(grasp.axis), MAX_OPENING_M, boxes)
+
+
+class PutInMicrowave(CarryByDoor):
+    """Puts the mug `target`, which stands, into a microwave that is open; see `skills.Skill`.
+
+    Args:
+        scene: view of the simulator's present state.
+        hand: the hand that moves it.
+        target: LIBERO's name of the mug.
+        destination: the region inside.
+        microwave: LIBERO's name of the microwave.
+    """
 
     def done(self) -> bool:
         """Whether the mug is inside, or will be once the door pushes it, and the hand has let go of it."""
@@ -63,6 +87,15 @@ class PutInMicrowave(PickPlace):
         angle = np.arctan2(goal[1], goal[0]) - np.arctan2(now[1], now[0])
         return float((angle + np.pi) % (2 * np.pi) - np.pi)
 
+    def has_handle(self) -> bool:
+        """Whether the hand is where it takes hold of the handle."""
+        return bool(np.linalg.norm(self._handle().position - self.scene.eef_position) < AT_HANDLE_M)
+
+    def has_room(self) -> bool:
+        """Whether the hand can come to the handle."""
+        grasp = self._handle()
+        return self.hand.within_reach(grasp.position) and not self._hits(grasp)
+
     # -- pick --------------------------------------------------------------------------------------
 
     def _grasp(
@@ -73,9 +106,6 @@ class PutInMicrowave(PickPlace):
     def _handle(self) -> Grasp:
         return handle_grasp(self.scene, self.target, self._turn())
 
-    def _in_the_way(self, obstacles: dict[str, Obstacle]) -> list[Extent]:
-        return [*super()._in_the_way(obstacles), self.microwave.door_extent()]
-
     # -- place -------------------------------------------------------------------------------------
 
     def _place(self, target: Extent, placement: Placement, obstacles: dict[str, Obstacle]) -> np.ndarray:
@@ -85,7 +115,8 @@ class PutInMicrowave(PickPlace):
         bottom = target.bottom - self.microwave.outside(np.zeros(3))[2] - FLOOR_M
         yaw = self.hand.turn_by(self._turn())
         aligned = abs(REST_M[0] - right) < ALIGNED_M and abs(yaw) < ALIGNED_RAD
-        offset = np.array([REST_M[0] - right, WAIT_INWARDS_M - inwards, CARRY_M - bottom])
+        before = WAIT_INWARDS_M if abs(yaw) < TURNED_RAD else TURN_INWARDS_M
+        offset = np.array([REST_M[0] - right, before - inwards, CARRY_M - bottom])
         if inwards > WAIT_INWARDS_M + ALIGNED_M and bottom < LOWEST_ENTRY_M and inwards < LEAST_INWARDS_M:
             offset[:2] = 0.0  # before the step up to the floor: rise
         elif bottom > LOWEST_ENTRY_M and (aligned or inwards > LEAST_INWARDS_M):

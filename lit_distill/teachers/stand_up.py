@@ -1,8 +1,8 @@
 """Standing a mug up that lies on its side.
 
-No grasp from above holds a lying mug: the cup is wider than the hand opens. Instead the closed fingers come
-down in front of its mouth, reach into it below the uppermost point of the rim and push that towards the
-base: the mug turns up about the edge of its base.
+A hand from above can carry a lying mug, but it cannot turn it upright. So the closed fingers come down in
+front of its mouth, reach into it below the uppermost point of the rim and push that towards the base: the mug
+turns up about the edge of its base.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 
 from lit_distill.sim.scene import Scene
 from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, SPEED_M, Hand
+from lit_distill.teachers.hand_box import hits, pointing_down
 from lit_distill.teachers.mug_grasps import MUGS
-from lit_distill.teachers.skills import Skill
 
 STANDING, PUSHED_UP = 0.94, 0.98
 """Upward component of the axis of a mug that stands, and up to which one that does not is pushed: beside a
@@ -61,6 +61,7 @@ class StandUp:
         self.scene, self.hand, self.target = scene, hand, target
         self.shape = MUGS[scene.category(target)]
         self.others = [name for name in scene.objects if name != target]
+        self._in_the_way = scene.geoms(*scene.fixtures, *self.others)
 
     def done(self) -> bool:
         """Whether the mug is held, or stands and the hand is out of it."""
@@ -76,7 +77,7 @@ class StandUp:
             return self.hand.servo(np.array([0.0, 0.0, 0.05]), 0.0, CLOSE)
         position = self.scene.eef_position
         yaw = self.hand.turn_to(np.array([-mouth.outwards[1], mouth.outwards[0], 0.0]))
-        height = max(mouth.rim[2] - BELOW_RIM_M, self.scene.surface + ABOVE_SURFACE_M) + FINGERTIP_M
+        height = self._height(mouth)
         along, across = self._split(position - mouth.rim, mouth)
         deep_enough = position[2] < height + 0.01
         reaches = -0.03 < along < IN_FRONT_M + 2 * ALIGNED_M
@@ -100,6 +101,15 @@ class StandUp:
         way = float(np.linalg.norm(mouth.rim + IN_FRONT_M * mouth.outwards - self.scene.eef_position))
         return way / SPEED_M + PUSH_STEPS * (1.0 - max(0.0, mouth.axis[2]))
 
+    def possible(self) -> bool:
+        """Whether the hand can come down in front of the mouth."""
+        mouth = self._mouth()
+        front = mouth.rim + IN_FRONT_M * mouth.outwards
+        front[2] = self._height(mouth)
+        left = np.array([-mouth.outwards[1], mouth.outwards[0], 0.0])
+        boxes = self.scene.geom_boxes(self._in_the_way)
+        return self.hand.within_reach(front) and not hits(front, pointing_down(left), 0.0, boxes)
+
     # -- looking -----------------------------------------------------------------------------------
 
     def _mouth(self) -> Mouth:
@@ -112,6 +122,10 @@ class StandUp:
         upwards /= max(float(np.linalg.norm(upwards)), 1e-9)
         radius = self.shape.rim_radius + 0.5 * self.shape.wall
         return Mouth(centre + radius * upwards, outwards, axis, centre)
+
+    def _height(self, mouth: Mouth) -> float:
+        """Of the grip site while the fingers push."""
+        return max(mouth.rim[2] - BELOW_RIM_M, self.scene.surface + ABOVE_SURFACE_M) + FINGERTIP_M
 
     def _stands(self) -> bool:
         return bool(self.scene.rotation(self.target)[2, 2] > STANDING)
@@ -132,27 +146,3 @@ class StandUp:
     @staticmethod
     def _sideways(across: float, mouth: Mouth) -> np.ndarray:
         return across * np.array([-mouth.outwards[1], mouth.outwards[0], 0.0])
-
-
-class StandUpFirst:
-    """A skill for a mug that has to stand before it can begin; see `skills.Skill`.
-
-    Args:
-        stand_up: stands the mug up.
-        skill: what is to be done with it.
-    """
-
-    def __init__(self, stand_up: StandUp, skill: Skill) -> None:
-        self.stand_up, self.skill = stand_up, skill
-
-    def done(self) -> bool:
-        """See `Skill`."""
-        return self.skill.done()
-
-    def act(self) -> np.ndarray:
-        """See `Skill`."""
-        return (self.skill if self.stand_up.done() else self.stand_up).act()
-
-    def remaining(self) -> float:
-        """See `Skill`."""
-        return self.skill.remaining() + (0.0 if self.stand_up.done() else self.stand_up.remaining())

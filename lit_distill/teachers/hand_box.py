@@ -1,0 +1,51 @@
+"""Whether the hand, pointing anywhere, would be inside things: boxes against boxes, by separating axes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# The hand's collision geometry in the frame of the grip site (x: fingers close, z: approach), m: low and high
+# corners of palm, body and, relative to where its pad is, the finger on the side of positive x.
+PALM = np.array([[-0.105, -0.021, -0.07], [0.105, 0.021, -0.026]])
+BODY = np.array([[-0.105, -0.032, -0.125], [0.105, 0.032, -0.07]])
+FINGER = np.array([[0.0, -0.011, -0.0486], [0.029, 0.011, 0.0125]])
+REACH_M = 0.17
+"""No part of the hand is further from the grip site."""
+
+Boxes = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Centres [n, 3], frames [n, 3, 3] (columns are axes) and half sizes [n, 3], m."""
+
+
+def hits(position: np.ndarray, rotation: np.ndarray, opening: float, boxes: Boxes) -> int:
+    """Count the boxes that the hand overlaps.
+
+    Args:
+        position: grip site position [3], m.
+        rotation: orientation [3, 3], as `Scene.eef_rotation`.
+        opening: distance between the fingers, m.
+        boxes: what could be in the way.
+    """
+    centres, frames, halves = boxes
+    near = np.linalg.norm(centres - position, axis=1) < REACH_M + np.linalg.norm(halves, axis=1)
+    boxes = ((centres[near] - position) @ rotation, rotation.T @ frames[near], halves[near])
+    finger = FINGER + np.array([0.5 * opening, 0.0, 0.0])
+    mirrored = np.sort(finger * np.array([-1.0, 1.0, 1.0]), axis=0)
+    parts = (PALM, BODY, finger, mirrored)
+    return int(np.any([_overlaps(part, boxes) for part in parts], axis=0).sum())
+
+
+def _overlaps(part: np.ndarray, boxes: Boxes) -> np.ndarray:
+    """Which boxes [n] overlap an axis-aligned one, given by its corners [2, 3]."""
+    centres, frames, halves = boxes
+    offset, half = centres - part.mean(axis=0), 0.5 * (part[1] - part[0])
+    crossed = np.cross(np.eye(3)[None, :, None], frames.transpose(0, 2, 1)[:, None]).reshape(-1, 9, 3)
+    own = np.broadcast_to(np.eye(3), (len(centres), 3, 3))
+    axes = np.concatenate([own, frames.transpose(0, 2, 1), crossed], axis=1)  # [n, 15, 3]
+    reach = np.abs(axes) @ half + np.einsum("nk,nak->na", halves, np.abs(axes @ frames))
+    return np.asarray((np.abs(np.einsum("nai,ni->na", axes, offset)) <= reach + 1e-9).all(axis=1))
+
+
+def pointing_down(axis: np.ndarray) -> np.ndarray:
+    """Orientation [3, 3] of a hand that points down and closes along a horizontal direction [3]."""
+    down = np.array([0.0, 0.0, -1.0])
+    return np.stack([axis, np.cross(down, axis), down], axis=1)
