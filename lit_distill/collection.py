@@ -58,7 +58,7 @@ class CollectSettings:
         end_when_lost: end an episode as a timeout once the teacher has labelled a state with value 0: from
             there the goal can no longer be reached. A teacher without values never ends one.
         image_size: edge of the stored camera images, pixels.
-        meshes: what they show: `original`, or `simplified`, which renders in a third of the time.
+        meshes: what they show: `original`, or `simplified`, which renders in less than half the time.
         seed: seed of everything random in the episodes.
         episodes_per_shard: whole episodes in one tar.
         workers: simulator processes, 0 for this process; the shards do not depend on it.
