@@ -108,6 +108,23 @@ def test_a_folder_that_cannot_be_written_is_told_and_no_reason_to_stop(
     assert "compiled models cannot be kept here" in record.getMessage()
 
 
+def test_a_file_that_another_process_deletes_meanwhile_is_compiled_again(
+    xml: str, compilations: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    expected = fall(compiled_model(xml))
+    checksum = compiled._checksum
+
+    def delete(path: Path) -> str:
+        found = checksum(path)
+        path.unlink()
+        return found
+
+    for deleting in (delete, lambda path: checksum(path.with_name("gone"))):
+        monkeypatch.setattr(compiled, "_checksum", deleting)
+        assert fall(compiled_model(xml)) == expected
+    assert len(compilations) == 3
+
+
 def test_several_processes_at_once_get_whole_models(xml: str, tmp_path: Path):
     program = f"from lit_distill.sim.compiled import *; print(compiled_model({xml!r}).nmesh)"
     running = [

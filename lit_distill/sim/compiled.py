@@ -28,10 +28,12 @@ def compiled_model(xml: str) -> mujoco.MjModel:
     """Compile a model, or read it from the cache; a cache that cannot be used is only slow."""
     key = _key(xml)
     for path in sorted(cache_folder().glob(f"{key}-*.mjb")):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError):  # another process has just made room
             if path.stem == f"{key}-{_checksum(path)}":
-                os.utime(path)
-                return mujoco.MjModel.from_binary_path(str(path))
+                with contextlib.suppress(PermissionError):  # somebody else's cache may be used
+                    os.utime(path)
+                with contextlib.suppress(ValueError):  # room was made since
+                    return mujoco.MjModel.from_binary_path(str(path))
             logger.warning("%s: damaged, compiled again", path)
             path.unlink()
     model = mujoco.MjModel.from_xml_string(xml)

@@ -23,7 +23,7 @@ JOINT_NOISE_RAD = 0.02
 """Standard deviation of the arm's joint noise in LIBERO's official initial states."""
 PLACEMENT_TRIES = 100
 ORIGINAL, SIMPLIFIED = MESHES = ("original", "simplified")
-"""What is looked at: LIBERO's own meshes, or those of `meshes.py`, which render in a third of the time."""
+"""What is looked at: LIBERO's own meshes, or those of `meshes.py`, rendered in less than half the time."""
 
 
 def check_meshes(meshes: str) -> None:
