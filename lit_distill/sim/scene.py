@@ -13,6 +13,8 @@ import numpy as np
 from lit_distill.sim.simulator import Simulator
 
 COLLISION_GROUP = 0
+CORNER_SIGNS = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
+"""Which corner of a box: [8, 3], -1 or 1 along each axis."""
 
 
 @dataclass(frozen=True)
@@ -187,17 +189,12 @@ class Scene:
 
     def box_corners(self, geoms: np.ndarray) -> np.ndarray:
         """World corners [8 n, 3] of the boxes around n geoms, by their ids."""
-        signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
-        local = self.model.geom_aabb[geoms, None, :3] + signs * self.model.geom_aabb[geoms, None, 3:]
+        local = self.model.geom_aabb[geoms, None, :3] + CORNER_SIGNS * self.model.geom_aabb[geoms, None, 3:]
         rotations = self.data.geom_xmat[geoms].reshape(-1, 3, 3)
         return (local @ rotations.transpose(0, 2, 1) + self.data.geom_xpos[geoms, None]).reshape(-1, 3)
 
-    def boxes(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Boxes around an object's n collision geoms: centres [n, 3], frames [n, 3, 3], half sizes [n, 3]."""
-        return self.geom_boxes(self._geoms[name])
-
     def geom_boxes(self, geoms: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Boxes around n geoms, by their ids, as `boxes`."""
+        """Boxes around n geoms, by their ids: centres [n, 3], frames [n, 3, 3], half sizes [n, 3]."""
         frames = self.data.geom_xmat[geoms].reshape(-1, 3, 3)
         offset = np.einsum("nij,nj->ni", frames, self.model.geom_aabb[geoms, :3])
         return self.data.geom_xpos[geoms] + offset, frames, self.model.geom_aabb[geoms, 3:]

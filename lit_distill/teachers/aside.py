@@ -15,7 +15,6 @@ ANGLES_RAD = np.radians(np.arange(-45.0, 46.0, 7.5))
 MARGIN_M = 0.025
 ABOVE_SURFACE_M = 0.005
 DOWN_WITHIN_M = 0.02
-TOP_OF_THINGS_M = 0.4
 
 
 class FreePlace:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from lit_distill.sim.scene import Scene
-from lit_distill.teachers.destinations import CARRY_CLEARANCE_M, RELEASE_ABOVE_RIM_M, Placement
+from lit_distill.teachers.destinations import (
+    CARRY_CLEARANCE_M,
+    RELEASE_ABOVE_RIM_M,
+    OpenContainer,
+    Placement,
+)
 
 OVER_COMPARTMENT_M = 0.008
 """A book 11.1 cm wide enters a compartment 12.9 cm wide."""
@@ -13,22 +17,8 @@ SQUARE_M = 0.01
 """A compartment whose half sizes differ by less than this takes the object either way round."""
 
 
-class CaddyCompartment:
-    """A compartment of the desk caddy; see `destinations.Destination`.
-
-    Args:
-        scene: view of the simulator's present state.
-        target: LIBERO's name of the object to be put there.
-        container: LIBERO's name of the caddy.
-        region: the goal's region, as in the BDDL file.
-    """
-
-    def __init__(self, scene: Scene, target: str, container: str, region: str) -> None:
-        self.scene, self.target, self.container, self.region = scene, target, container, region
-
-    def reached(self) -> bool:
-        """Whether the object is in the region; see `Destination`."""
-        return self.scene.met(["in", self.target, self.region])
+class CaddyCompartment(OpenContainer):
+    """A compartment of the desk caddy; arguments as of `OpenContainer`."""
 
     def placement(self) -> Placement:
         """Over the middle of the compartment, thin side along its narrow side; see `Destination`."""

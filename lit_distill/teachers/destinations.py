@@ -16,9 +16,6 @@ WALL_M = 0.02
 """Wall of a basket (1.3 cm) and some play."""
 INSIDE_M = 0.01
 """How far within the wall the inner end of an object that is too long comes down."""
-ON_BURNER_M = 0.015
-BURNER_ABOVE_SITE_M = 0.0255
-"""From the region's site, in the middle of the stove's base, up to its surface."""
 ABOVE_SUPPORT_M = 0.012
 ON_SUPPORT_M = 0.01
 CORNERS = ((1.0, 1.0), (-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0))
@@ -105,39 +102,6 @@ class OpenContainer:
         shift = max((too_long + INSIDE_M) / np.maximum(np.abs(along), 0.3))
         towards_target = np.sign(along @ (target.centre - container.centre)[:2]) or 1.0
         return along * towards_target * min(shift, float(inner.min()))
-
-
-class CookRegion:
-    """The burner of a flat stove.
-
-    LIBERO's `On` asks for contact with the stove and for the body's origin above the region.
-
-    Args:
-        scene: view of the simulator's present state.
-        target: LIBERO's name of the object to be put there.
-        stove: LIBERO's name of the stove.
-        region: the goal's region, as in the BDDL file.
-    """
-
-    def __init__(self, scene: Scene, target: str, stove: str, region: str) -> None:
-        self.scene, self.target, self.region = scene, target, region
-
-    def reached(self) -> bool:
-        """Whether the object stands on the burner; see `Destination`."""
-        return self.scene.met(["on", self.target, self.region])
-
-    def placement(self) -> Placement:
-        """The body's origin over the burner's middle; see `Destination`."""
-        middle, _ = self.scene.region_box(self.region)
-        surface = middle[2] + BURNER_ABOVE_SITE_M
-        box = self.scene.extent(self.target)
-        centre = middle + box.centre - self.scene.position(self.target)
-        return Placement(
-            position=np.array([*centre[:2], surface]),
-            carry_height=surface + CARRY_CLEARANCE_M,
-            tolerance=ON_BURNER_M,
-            lowest_hand=surface,
-        )
 
 
 class OnObject:

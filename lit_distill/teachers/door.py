@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
 from lit_distill.sim.scene import Scene
@@ -27,8 +29,8 @@ COME_STEPS = 25.0
 RADIAN_STEPS = 22.0
 
 
-class CloseDoor:
-    """Shuts a microwave; see `skills.Skill`.
+class _PushDoor(ABC):
+    """What opening and closing have in common: closed fingers push the door from one side.
 
     Args:
         scene: view of the simulator's present state.
@@ -36,52 +38,53 @@ class CloseDoor:
         name: LIBERO's name of the microwave.
     """
 
+    outside: bool
+    """Whether the door is pushed from outside, which shuts it."""
+
     def __init__(self, scene: Scene, hand: Hand, name: str) -> None:
         self.scene, self.hand, self.name = scene, hand, name
         self.microwave = Microwave(scene, name)
-
-    def done(self) -> bool:
-        """Whether LIBERO takes it as closed; see `Skill`."""
-        return self.scene.met(["close", self.name])
 
     def act(self) -> np.ndarray:
         """See `Skill`."""
         if self.hand.stranded():
             return self.hand.go_home(OPEN)
-        return push_door(self.scene, self.hand, self.microwave, outside=True)
+        return push_door(self.scene, self.hand, self.microwave, self.outside)
 
     def remaining(self) -> float:
         """See `Skill`."""
-        return _remaining(self.scene, self.microwave, abs(self.microwave.angle), outside=True)
+        return _remaining(self.scene, self.microwave, self._angle(), self.outside)
+
+    @abstractmethod
+    def _angle(self) -> float:
+        """How far (rad) the door still has to turn."""
 
 
-class OpenDoor:
-    """Opens a microwave that stands ajar; see `skills.Skill`.
+class CloseDoor(_PushDoor):
+    """Shuts a microwave; see `skills.Skill`."""
 
-    Args:
-        scene: view of the simulator's present state.
-        hand: the hand that pushes.
-        name: LIBERO's name of the microwave.
-    """
+    outside = True
 
-    def __init__(self, scene: Scene, hand: Hand, name: str) -> None:
-        self.scene, self.hand, self.name = scene, hand, name
-        self.microwave = Microwave(scene, name)
+    def done(self) -> bool:
+        """Whether LIBERO takes it as closed; see `Skill`."""
+        return self.scene.met(["close", self.name])
+
+    def _angle(self) -> float:
+        return abs(self.microwave.angle)
+
+
+class OpenDoor(_PushDoor):
+    """Opens a microwave that stands ajar; see `skills.Skill`."""
+
+    outside = False
 
     def done(self) -> bool:
         """Whether it leaves room for the hand; see `Skill`."""
         pushing = at_door(self.scene, self.microwave, outside=False)
         return self.microwave.angle < (PUSH_OPEN_RAD if pushing else OPEN_RAD)
 
-    def act(self) -> np.ndarray:
-        """See `Skill`."""
-        if self.hand.stranded():
-            return self.hand.go_home(OPEN)
-        return push_door(self.scene, self.hand, self.microwave, outside=False)
-
-    def remaining(self) -> float:
-        """See `Skill`."""
-        return _remaining(self.scene, self.microwave, self.microwave.angle - OPEN_RAD, outside=False)
+    def _angle(self) -> float:
+        return self.microwave.angle - OPEN_RAD
 
 
 def push_door(scene: Scene, hand: Hand, microwave: Microwave, outside: bool) -> np.ndarray:

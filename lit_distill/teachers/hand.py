@@ -232,12 +232,6 @@ class Hand:
         above = WRIST_ABOVE_M * np.cos(lean) - WRIST_BEHIND_M * np.sin(lean)
         return float(np.hypot(np.linalg.norm(grip[:2]) - behind, grip[2] + above - SHOULDER_M))
 
-    def ceiling(self, point: np.ndarray) -> float:
-        """Greatest height (m) to which a hand that points down can bring the grip site above a point [2+]."""
-        outwards = float(np.linalg.norm(point[:2] - self.scene.base[:2])) - WRIST_BEHIND_M
-        shoulder = float(self.scene.base[2]) + SHOULDER_M - WRIST_ABOVE_M
-        return shoulder + float(np.sqrt(max(0.0, REACH_M**2 - outwards**2)))
-
     def travel_height(self, names: Iterable[str], highest: float = 0.4) -> float:
         """Height (m) at which the grip site passes over those of `names` lower than `highest` (m).
 

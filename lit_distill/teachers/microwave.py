@@ -8,7 +8,7 @@ from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.destinations import Placement
 
 # The inside, in the microwave's frame: x to the right, y inwards, z up; m. Read off its collision boxes.
-FRONT_M, FLOOR_M = -0.088, 0.024
+FLOOR_M = 0.024
 REST_M = np.array([-0.035, -0.066, FLOOR_M])
 """Where the mug's origin is put, in the microwave's frame: as deep as the hand before its front allows, and
 so far left that the hand clears the panel on the right, which stands out."""

@@ -14,7 +14,7 @@ from lit_distill.tasks.bddl import SCENES
 from lit_distill.teachers.base import Refusal
 from lit_distill.teachers.cabinet import InDrawer
 from lit_distill.teachers.caddy import CaddyCompartment
-from lit_distill.teachers.destinations import CookRegion, Destination, OnObject, OpenContainer, Shared
+from lit_distill.teachers.destinations import Destination, OnObject, OpenContainer, Shared
 from lit_distill.teachers.door import CloseDoor, OpenDoor
 from lit_distill.teachers.drawer import ROOMY_M, CloseDrawer, OpenDrawer
 from lit_distill.teachers.grasps import GRASPS
@@ -27,7 +27,7 @@ from lit_distill.teachers.ordering import Afterwards, WhileNeeded
 from lit_distill.teachers.pick_place import PickPlace
 from lit_distill.teachers.skills import Plan, Skill
 from lit_distill.teachers.slab_pick_place import SlabPickPlace
-from lit_distill.teachers.surfaces import InBowl, OnRegion
+from lit_distill.teachers.surfaces import CookRegion, InBowl, OnRegion
 
 ANY = "*"
 

@@ -9,6 +9,9 @@ from lit_distill.teachers.destinations import CARRY_CLEARANCE_M, RELEASE_ABOVE_R
 
 ON_REGION_M = 0.012
 """How precisely (m) an object comes down; the narrowest region, the wine rack's, is 2.2 cm to each side."""
+ON_BURNER_M = 0.015
+BURNER_ABOVE_SITE_M = 0.0255
+"""From the region's site, in the middle of the stove's base, up to its surface."""
 
 
 class OnRegion:
@@ -26,6 +29,7 @@ class OnRegion:
 
     def __init__(self, scene: Scene, target: str, owner: str, region: str) -> None:
         self.scene, self.target, self.region = scene, target, region
+        self.tolerance = ON_REGION_M
 
     def reached(self) -> bool:
         """Whether the object is on the region; see `Destination`."""
@@ -34,15 +38,30 @@ class OnRegion:
     def placement(self) -> Placement:
         """The body's origin over the region's middle, down to its surface; see `Destination`."""
         middle, half_size = self.scene.region_box(self.region)
-        surface = float(middle[2] + half_size[2])
+        surface = self._surface(middle, half_size)
         box = self.scene.extent(self.target)
         centre = middle + box.centre - self.scene.position(self.target)
         return Placement(
             position=np.array([*centre[:2], surface]),
             carry_height=surface + CARRY_CLEARANCE_M,
-            tolerance=ON_REGION_M,
+            tolerance=self.tolerance,
             lowest_hand=surface,
         )
+
+    def _surface(self, middle: np.ndarray, half_size: np.ndarray) -> float:
+        """Height (m) of the surface."""
+        return float(middle[2] + half_size[2])
+
+
+class CookRegion(OnRegion):
+    """The burner of a flat stove, whose region is in the middle of its base; arguments as of `OnRegion`."""
+
+    def __init__(self, scene: Scene, target: str, stove: str, region: str) -> None:
+        super().__init__(scene, target, stove, region)
+        self.tolerance = ON_BURNER_M
+
+    def _surface(self, middle: np.ndarray, half_size: np.ndarray) -> float:
+        return float(middle[2] + BURNER_ABOVE_SITE_M)
 
 
 class InBowl(OnObject):
