@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,10 +21,13 @@ from datamodules.datasets import ChunkLoader
 from datamodules.order import Batching, BatchOrder
 from datamodules.selection import Selection, split
 from lit_distill.errors import LitDistillError
-from lit_distill.manifest import MANIFEST_NAME
+from lit_distill.manifest import MANIFEST_NAME, Manifest
 from lit_distill.samples import read_shard
-from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, ChunkTransition, ReplayBatch
+from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, NEVER, ChunkTransition, ReplayBatch
 from lit_distill.tasks import embedding_row, get_task
+
+if TYPE_CHECKING:
+    from lit_distill.collection import CollectSettings
 
 TEACHER = "teacher"
 ENCODE_BATCH = 64
@@ -35,6 +39,8 @@ def transition_arrays(transition: ChunkTransition) -> dict[str, np.ndarray]:
     label = transition.teacher_actions
     ended = 1.0 if transition.success else 0.0  # §3.4: no query after the end
     next_value = ended if transition.terminal else transition.next_value
+    steps_at_end = 0 if transition.success else NEVER
+    next_steps = steps_at_end if transition.terminal else transition.next_steps_to_success
     return {
         "agentview": transition.observation.agentview,
         "wrist": transition.observation.wrist,
@@ -47,9 +53,16 @@ def transition_arrays(transition: ChunkTransition) -> dict[str, np.ndarray]:
         "success": np.array(transition.success),
         "value": np.array(np.nan if transition.value is None else transition.value, np.float32),
         "next_value": np.array(np.nan if next_value is None else next_value, np.float32),
+        "steps_to_success": _steps(transition.steps_to_success),
+        "next_steps_to_success": _steps(next_steps),
         "teacher_actions": np.zeros((CHUNK_LENGTH, ACTION_DIM), np.float32) if label is None else label,
         "relabelled": np.array(label is not None and transition.behaviour != TEACHER),
     }
+
+
+def _steps(steps: int | None) -> np.ndarray:
+    """float32, infinite for never, so that γ^n is 0 there; NaN where it is not known."""
+    return np.array(np.nan if steps is None else np.inf if steps == NEVER else steps, np.float32)
 
 
 def balanced_indices(
@@ -81,6 +94,8 @@ class ReplayDataModule(LightningDataModule):
         steps_per_epoch: batches that make an epoch: data drawn with replacement have no end.
         held_out: share of the episodes of each source that is kept for validation.
         seed: of the drawing.
+        collect_teacher: how missing teacher episodes are collected before training; null: they must be there.
+        collect_student: the same of the source `student`; names the checkpoint of the student that acts.
 
     Raises:
         LitDistillError: a value that cannot be right, missing or damaged data.
@@ -95,6 +110,8 @@ class ReplayDataModule(LightningDataModule):
         steps_per_epoch: int = 100,
         held_out: float = 0.1,
         seed: int = 0,
+        collect_teacher: CollectSettings | None = None,
+        collect_student: CollectSettings | None = None,
     ) -> None:
         super().__init__()
         for name, allowed, range_text, value in (
@@ -107,7 +124,12 @@ class ReplayDataModule(LightningDataModule):
                 raise LitDistillError(f"{name}: must be {range_text}, got {value}")
         if not students or TEACHER in students or len(set(students)) < len(students):
             raise LitDistillError(f"students: name at least one source but {TEACHER}, got {students}")
-        self.prepare_data_per_node = False
+        if collect_student is not None and collect_student.student is None:
+            raise LitDistillError("collect_student.student: name the checkpoint of the student that acts")
+        if collect_teacher is not None and collect_teacher.student is not None:
+            raise LitDistillError("collect_teacher.student: must be left out, the teacher acts")
+        self.prepare_data_per_node = False  # the nodes of one run share the data folder
+        self._collect = [settings for settings in (collect_teacher, collect_student) if settings is not None]
         self.task = get_task(task).name
         self._task_index = embedding_row(get_task(task))
         self.root = Path(root)
@@ -121,6 +143,15 @@ class ReplayDataModule(LightningDataModule):
     def folder(self) -> Path:
         """The task's folder of shards."""
         return self.root / self.task
+
+    def prepare_data(self) -> None:
+        """Collect what is missing, where settings for that were given; otherwise it must be there."""
+        if self._collect:
+            from lit_distill.collection import collect
+
+            for settings in self._collect:
+                collect(self.task, str(self.root), settings)
+        Manifest.load(self.folder)
 
     def setup(self, stage: str | None = None) -> None:
         """Check the shards' hashes and decode every transition once."""

@@ -131,7 +131,7 @@ def rollout(
 def _transitions(chunks: list[_Chunk], outcome: Outcome, **common: Any) -> list[ChunkTransition]:
     """What is stored of an episode; `common` are the fields that are equal in all of its chunks."""
     labels = [chunk.decision.label for chunk in chunks]
-    values = [label.value if label else None for label in labels]
+    following = [*labels, None][1:]
     return [
         ChunkTransition(
             chunk=index,
@@ -144,13 +144,13 @@ def _transitions(chunks: list[_Chunk], outcome: Outcome, **common: Any) -> list[
             outcome=outcome,
             behaviour=chunk.decision.behaviour,
             teacher_actions=label.actions if label else None,
-            value=value,
-            next_value=next_value,
+            value=label.value if label else None,
+            next_value=after.value if after else None,
+            steps_to_success=label.steps_to_success if label else None,
+            next_steps_to_success=after.steps_to_success if after else None,
             **common,
         )
-        for index, (chunk, label, value, next_value) in enumerate(
-            zip(chunks, labels, values, [*values, None][1:], strict=True)
-        )
+        for index, (chunk, label, after) in enumerate(zip(chunks, labels, following, strict=True))
     ]
 
 

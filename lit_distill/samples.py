@@ -46,6 +46,8 @@ _NUMBER_TYPES: dict[str, tuple[type, ...]] = {
     "terminal": (bool,),
     "value": (float, type(None)),
     "next_value": (float, type(None)),
+    "steps_to_success": (int, type(None)),
+    "next_steps_to_success": (int, type(None)),
     "teacher": (str, type(None)),
 }
 _METADATA_TYPES = {key: _NUMBER_TYPES.get(key, (str,)) for key in METADATA_KEYS}
@@ -266,10 +268,12 @@ def check_episode(transitions: Sequence[ChunkTransition], task: str, source: str
                     f"{name}, chunk {chunk}: {key} must be {expected!r}, got {getattr(transition, key)!r}"
                 )
     for before, after in itertools.pairwise(transitions):
-        if before.next_value is not None and after.value is not None and before.next_value != after.value:
-            raise LitDistillError(
-                f"{before.key}: next_value {before.next_value} is not the next chunk's value {after.value}"
-            )
+        for key in ("value", "steps_to_success"):
+            told, found = getattr(before, f"next_{key}"), getattr(after, key)
+            if told is not None and found is not None and told != found:
+                raise LitDistillError(
+                    f"{before.key}: next_{key} {told} is not the next chunk's {key} {found}"
+                )
 
 
 def describe_episode(transitions: Sequence[ChunkTransition]) -> EpisodeEntry:

@@ -21,6 +21,11 @@ defined here, once. Letters: `B` batch, `K` = 16 control steps in a chunk, `A` =
 | `rewards`          | float32 [K]     | reward of each control step, 0 beyond ℓ                        |
 | `value`            | float, [0, 1]   | V*(s), the teacher's potential of this observation, or None    |
 | `next_value`       | float, [0, 1]   | V*(s'), None at a terminal chunk or where the teacher gave none|
+| `steps_to_success` | int             | control steps (20 Hz) that the teacher would take from this    |
+|                    |                 | observation to success, -1: never within the task's horizon,   |
+|                    |                 | None: the teacher did not try; γ^n of it is a potential        |
+| `next_steps_to_    | int             | the same of s', None at a terminal chunk                       |
+|  success`          |                 |                                                                |
 """
 
 from __future__ import annotations
@@ -36,7 +41,7 @@ from lit_distill.errors import LitDistillError
 if TYPE_CHECKING:
     import torch
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CHUNK_LENGTH = 16
 ACTION_DIM = 7
 PROPRIO_DIM = 7
@@ -46,6 +51,9 @@ Outcome = Literal["success", "failure", "timeout"]
 """How an episode ended: goal met; ended by a non-finite action; horizon reached, or ended early in a
 collection because the teacher says that the goal can no longer be reached."""
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+
+NEVER = -1
+"""`steps_to_success` where the teacher does not get there within the task's horizon."""
 
 SOURCE_PATTERN = re.compile(r"teacher|student|dagger-[1-9][0-9]*")
 
@@ -105,6 +113,11 @@ def _check_value(key: str, value: float | None) -> None:
         raise LitDistillError(f"{key}: a potential must lie in [0, 1], got {value}")
 
 
+def _check_steps(key: str, steps: int | None) -> None:
+    if steps is not None and (type(steps) is not int or steps < NEVER):
+        raise LitDistillError(f"{key}: must be a number of control steps, or {NEVER} for never, got {steps}")
+
+
 @dataclass(frozen=True)
 class Observation:
     """What a policy sees at a chunk boundary; keys, shapes and units in the module's table."""
@@ -136,15 +149,19 @@ class TeacherChunk:
         actions: float32 [K, A] in [-1, 1], the chunk to command.
         value: V*(s) in [0, 1] (§3.4: the potential of the queried state under the teacher's own
             continuation), None if this teacher gives no values.
+        steps_to_success: control steps that the teacher would take from the queried state to success,
+            `NEVER` beyond the task's horizon, None if it did not try.
     """
 
     actions: np.ndarray
     value: float | None = None
+    steps_to_success: int | None = None
 
     def validate(self) -> None:
         """Raise LitDistillError naming what breaks the contract."""
         ACTIONS.check("teacher_actions", self.actions)
         _check_value("value", self.value)
+        _check_steps("steps_to_success", self.steps_to_success)
 
 
 @dataclass(frozen=True)
@@ -185,6 +202,8 @@ class ChunkTransition:
     teacher_actions: np.ndarray | None = None
     value: float | None = None
     next_value: float | None = None
+    steps_to_success: int | None = None
+    next_steps_to_success: int | None = None
     teacher: str | None = None
 
     @property
@@ -229,8 +248,11 @@ class ChunkTransition:
             raise LitDistillError("rewards: must be 0 beyond the executed rows")
         _check_value("value", self.value)
         _check_value("next_value", self.next_value)
-        if self.terminal and self.next_value is not None:
-            raise LitDistillError("next_value: must be None at a terminal chunk")
+        _check_steps("steps_to_success", self.steps_to_success)
+        _check_steps("next_steps_to_success", self.next_steps_to_success)
+        for key in ("next_value", "next_steps_to_success"):
+            if self.terminal and getattr(self, key) is not None:
+                raise LitDistillError(f"{key}: must be None at a terminal chunk")
 
 
 METADATA_KEYS: tuple[str, ...] = tuple(
@@ -275,5 +297,7 @@ class ReplayBatch(TypedDict):
     success: torch.Tensor  # bool [B], of the whole episode
     value: torch.Tensor  # float32 [B], V*(s_i), NaN without one
     next_value: torch.Tensor  # float32 [B], V*(s_{i+ℓ}); at terminal chunks 1 (success) or 0; NaN without one
+    steps_to_success: torch.Tensor  # float32 [B], n of s_i, infinite for never, NaN where it is not known
+    next_steps_to_success: torch.Tensor  # float32 [B], n of s_{i+ℓ}; at terminal chunks 0 or infinite
     teacher_actions: torch.Tensor  # float32 [B, K, A], 0 where `relabelled` is false
     relabelled: torch.Tensor  # bool [B], the teacher labelled this state, but somebody else acted

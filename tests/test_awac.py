@@ -131,6 +131,21 @@ def test_the_target_of_eq_4_by_hand(student: str, tmp_path: Path):
     torch.testing.assert_close(made.target(batch), torch.tensor([-0.1, -0.3, -0.8, 0.5]))  # type: ignore[arg-type]
 
 
+def test_the_potential_of_n_steps_is_gamma_to_the_n(student: str, tmp_path: Path):
+    """gamma = 0.5: n = 2 -> 0.25, never -> 0, success -> 1, not known -> no shaping (eq. 3)."""
+    made, batch = hand_made(student, tmp_path, potential="steps")
+    batch = {key: array[:3].clone() for key, array in batch.items()}
+    batch["steps_to_success"] = torch.tensor([2.0, float("inf"), float("nan")])
+    batch["next_steps_to_success"] = torch.tensor([1.0, 0.0, 3.0])
+    now, after = made.potentials(batch)  # type: ignore[arg-type]
+    torch.testing.assert_close(now, torch.tensor([0.25, 0.0, float("nan")]), equal_nan=True)
+    torch.testing.assert_close(after, torch.tensor([0.5, 1.0, 0.125]))
+    batch["rewards"].zero_()
+    batch["executed"][:] = 1
+    batch["terminal"][:] = True
+    torch.testing.assert_close(made.target(batch), torch.tensor([0.0, 1.0, 0.0]))  # type: ignore[arg-type]
+
+
 def test_the_loss_is_critic_error_plus_weighted_log_probability(student: str, tmp_path: Path):
     """Constant critics: A = 0, so w = 1 and eq. (8) is the mean log-likelihood of the executed rows."""
     made, batch = hand_made(student, tmp_path, shift_pixels=0)
@@ -188,6 +203,7 @@ def test_its_checkpoint_is_a_student(student: str, tmp_path: Path):
         ("gamma", 1.5),
         ("gamma", 0.0),
         ("lambda_tpr", -1.0),
+        ("potential", "progress"),
         ("lambda_awac", 0.0),
         ("w_max", 0.5),
         ("tau", 0.0),

@@ -55,6 +55,26 @@ def test_a_query_leaves_the_simulator_as_it_was_and_is_repeatable(simulator: Sim
 
 
 @libero
+def test_the_continuation_tells_the_steps_that_the_teacher_then_takes(simulator: Simulator):
+    """Undisturbed it keeps its word, chunk by chunk, and the rest of its answer is as without."""
+    teacher, plain = EmbeddedTeacher(continuation=True), EmbeddedTeacher()
+    observation: Observation | None = simulator.reset(START)
+    told = []
+    while observation is not None:
+        before = simulator.snapshot()
+        answer = teacher.query(observation, simulator)
+        assert_equal(simulator.snapshot(), before)
+        without = plain.query(observation, simulator)
+        assert (without.value, without.steps_to_success) == (answer.value, None)
+        np.testing.assert_array_equal(without.actions, answer.actions)
+        assert answer.steps_to_success is not None
+        told.append(simulator.timestep + answer.steps_to_success)
+        observation = simulator.step_chunk(answer.actions).observation
+    assert simulator.success
+    assert set(told) == {simulator.timestep}
+
+
+@libero
 def test_a_chunk_executed_open_loop_reaches_the_imagined_state(simulator: Simulator):
     teacher = EmbeddedTeacher()
     observation = simulator.reset(START)

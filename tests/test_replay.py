@@ -68,6 +68,19 @@ def test_a_value_that_the_teacher_did_not_give_is_not_a_number(make_episode: Mak
     assert not np.isnan(transition_arrays(dataclasses.replace(last, value=None))["next_value"])
 
 
+def test_steps_to_success_never_is_infinite_and_unknown_is_not_a_number(make_episode: MakeEpisode):
+    """gamma^n makes 0 of never; at the end n is 0 after a success, else never."""
+    first, *_, last = make_episode(TASK, "student", 0)
+    known = dataclasses.replace(first, steps_to_success=-1, next_steps_to_success=30)
+    arrays = transition_arrays(known)
+    assert arrays["steps_to_success"] == np.inf and arrays["next_steps_to_success"] == 30
+    assert np.isnan(transition_arrays(first)["steps_to_success"])
+    assert np.isnan(transition_arrays(first)["next_steps_to_success"])
+    assert transition_arrays(last)["next_steps_to_success"] == 0
+    *_, failed = make_episode(TASK, "student", 1, outcome="timeout")
+    assert transition_arrays(failed)["next_steps_to_success"] == np.inf
+
+
 def test_a_teachers_own_chunk_is_no_second_action(make_episode: MakeEpisode):
     transition = make_episode(TASK, "student", 0)[0]
     assert transition_arrays(dataclasses.replace(transition, behaviour="student"))["relabelled"]

@@ -110,6 +110,15 @@ def test_a_terminal_chunk_has_no_next_value(transitions: list[ChunkTransition]):
     assert broken(transitions[-1], next_value=1.0) == "next_value: must be None at a terminal chunk"
 
 
+def test_a_number_of_steps_to_success_is_an_integer_from_never_on(transitions: list[ChunkTransition]):
+    dataclasses.replace(transitions[0], steps_to_success=-1, next_steps_to_success=0).validate()
+    for wrong in (-2, 3.0):
+        message = f"steps_to_success: must be a number of control steps, or -1 for never, got {wrong}"
+        assert broken(transitions[0], steps_to_success=wrong) == message
+    terminal = broken(transitions[-1], next_steps_to_success=0)
+    assert terminal == "next_steps_to_success: must be None at a terminal chunk"
+
+
 @pytest.mark.parametrize("key", ["value", "next_value"])
 @pytest.mark.parametrize("value", [-0.01, 1.01, float("nan")])
 def test_potentials_lie_in_zero_to_one(transitions: list[ChunkTransition], key: str, value: float):

@@ -441,11 +441,16 @@ def test_verify_finds_a_manifest_whose_counts_are_wrong(shard: Path) -> None:
 
 
 def test_a_wrong_schema_version_is_named(shard: Path) -> None:
-    rewrite(shard, lambda name, data: [(name, data.replace(b'"schema_version": 1', b'"schema_version": 99'))])
+    rewrite(
+        shard,
+        lambda name, data: [
+            (name, data.replace(f'"schema_version": {SCHEMA_VERSION}'.encode(), b'"schema_version": 99'))
+        ],
+    )
     with pytest.raises(LitDistillError, match=rf"schema version 99, .* reads {SCHEMA_VERSION}"):
         list(read_shard(shard))
     path = shard.parent / "manifest.json"
-    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+    path.write_text(path.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99'))
     with pytest.raises(LitDistillError, match=r"manifest\.json: schema version 99"):
         verify(shard.parent)
 

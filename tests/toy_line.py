@@ -78,6 +78,8 @@ def _arrays(rows: list[tuple[float, float, int, float, bool, bool, float, float,
         "success": torch.from_numpy(success),
         "value": torch.from_numpy(value).float(),
         "next_value": torch.from_numpy(np.where(terminal, ended, next_value)).float(),
+        "steps_to_success": torch.full((len(x),), torch.nan),
+        "next_steps_to_success": torch.full((len(x),), torch.nan),
         "teacher_actions": torch.zeros_like(actions),
         "relabelled": torch.zeros(len(x), dtype=torch.bool),
     }

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
 from lightning.pytorch import LightningModule
@@ -49,16 +49,28 @@ from lit_distill.algorithms.awac_terms import (
 )
 from lit_distill.errors import LitDistillError
 from lit_distill.networks.augmentation import RandomShift, positional_generator
-from lit_distill.networks.checkpoint import load_student, student_record
+from lit_distill.networks.checkpoint import check_there, load_student, student_record
 from lit_distill.networks.critic import TwinCritic
 from lit_distill.networks.student import StudentNetwork
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, ReplayBatch
+
+Potential = Literal["value", "steps"]
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 0.0
 """Clamp of the log standard deviation (action units); the authors of AWAC use [-6, 0]."""
 
 RECORDED = (
-    *("init_from", "gamma", "lambda_tpr", "lambda_awac", "w_max", "tau", "actor_lr", "critic_lr"),
+    *(
+        "init_from",
+        "gamma",
+        "lambda_tpr",
+        "potential",
+        "lambda_awac",
+        "w_max",
+        "tau",
+        "actor_lr",
+        "critic_lr",
+    ),
     *("weight_decay", "actor_start", "mean_every", "relabel_weight", "seed"),
 )
 """Arguments that a checkpoint, and so a results file, tells."""
@@ -84,6 +96,7 @@ class AWAC(LightningModule):
         init_from: Checkpoint of the DAgger student that the actor starts from; a resumed run ignores it.
         gamma: Discount per control step (20 Hz), in (0, 1].
         lambda_tpr: Weight of the potential reward in eq. (3); 0 is plain AWAC.
+        potential: V* of eq. (3): `value`, the teacher's, or `steps`, gamma^n with its n steps to success.
         lambda_awac: Temperature of eq. (7), above 0.
         w_max: Largest weight of eq. (7), at least 1.
         tau: Step of the target critic towards the critic after each update, in (0, 1].
@@ -108,6 +121,7 @@ class AWAC(LightningModule):
         init_from: str | None = None,
         gamma: float = 0.99,
         lambda_tpr: float = 1.0,
+        potential: Potential = "value",
         lambda_awac: float = 1.0,
         w_max: float = 20.0,
         tau: float = 0.005,
@@ -135,7 +149,7 @@ class AWAC(LightningModule):
         self.target_critic = self.critic.frozen_copy()
         self.critic_encoder = copy.deepcopy(network).requires_grad_(False)
         self.init_from = init_from
-        self.gamma, self.lambda_tpr = gamma, lambda_tpr
+        self.gamma, self.lambda_tpr, self.potential = gamma, lambda_tpr, potential
         self.lambda_awac, self.w_max, self.tau = lambda_awac, w_max, tau
         self.actor_lr, self.critic_lr, self.weight_decay = actor_lr, critic_lr, weight_decay
         self.actor_start, self.mean_every, self.relabel_weight = actor_start, mean_every, relabel_weight
@@ -145,6 +159,19 @@ class AWAC(LightningModule):
         self._observations: _Observations | None = None
 
     # -- hooks ---------------------------------------------------------------------------------------
+
+    def check_ingredients(self) -> None:
+        """Before a fit that begins anew does anything: is the student there that the actor starts from?
+
+        Raises:
+            LitDistillError: It is not; names the command that makes it.
+        """
+        if self.init_from is None:
+            raise LitDistillError(
+                "init_from: AWAC starts from a DAgger student; "
+                "`python -m lit_distill fit --config conf/dagger.yaml` makes one"
+            )
+        check_there(self.init_from)
 
     def setup(self, stage: str) -> None:
         """Nothing is resumed until a checkpoint is loaded, which Lightning does after this."""
@@ -159,12 +186,8 @@ class AWAC(LightningModule):
     def on_fit_start(self) -> None:
         """Warm start, then encode every observation once."""
         if not self._resumed:
-            if self.init_from is None:
-                raise LitDistillError(
-                    "init_from: AWAC starts from a DAgger student; "
-                    "`python -m lit_distill fit --config conf/dagger.yaml` makes one"
-                )
-            self.network.load_state_dict(load_student(self.init_from).state_dict())
+            self.check_ingredients()
+            self.network.load_state_dict(load_student(str(self.init_from)).state_dict())
             self.critic_encoder.load_state_dict(self.network.state_dict())
         datamodule: Any = getattr(self.trainer, "datamodule")  # noqa: B009 (absent from Trainer's type)
         features = encode_observations(self.critic_encoder, datamodule.observations(), self.device)
@@ -205,14 +228,19 @@ class AWAC(LightningModule):
             shaped = shaped_return(
                 chunk_return(batch["rewards"], self.gamma),
                 batch["executed"],
-                batch["value"],
-                batch["next_value"],
+                *self.potentials(batch),
                 self.gamma,
                 self.lambda_tpr,
             )  # (3)
             next_index = batch["next_index"]
             next_q = self.target_critic(known.features[next_index], known.mean[next_index].clamp(-1.0, 1.0))
             return td_target(shaped, chunk_discount(batch["executed"], batch["terminal"], self.gamma), next_q)
+
+    def potentials(self, batch: ReplayBatch) -> tuple[Tensor, Tensor]:
+        """V*(s_i) and V*(s_{i+l}), float32 [B] each, NaN where one is missing."""
+        if self.potential == "value":
+            return batch["value"], batch["next_value"]
+        return self.gamma ** batch["steps_to_success"], self.gamma ** batch["next_steps_to_success"]
 
     def policy(self, batch: ReplayBatch) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation of pi_phi(. | s), float32 [B, K, A] each."""
@@ -232,8 +260,12 @@ class AWAC(LightningModule):
         every_row = torch.ones_like(batch["mask"])
         return actor_error(w, log_probability(batch["teacher_actions"], mean, log_std, every_row)).mean()
 
-    def on_train_batch_end(self, outputs: Any, batch: ReplayBatch, batch_idx: int) -> None:
-        """theta_target <- (1 - tau) theta_target + tau theta."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """An update, then theta_target <- (1 - tau) theta_target + tau theta.
+
+        Here and not in `on_train_batch_end`, before which Lightning's ModelCheckpoint writes its file.
+        """
+        super().optimizer_step(*args, **kwargs)
         with torch.no_grad():
             pairs = zip(self.target_critic.parameters(), self.critic.parameters(), strict=True)
             for slow, fast in pairs:
@@ -346,6 +378,7 @@ def _check_arguments(given: dict[str, Any]) -> None:
     ranges = {
         "gamma": (0.0 < given["gamma"] <= 1.0, "in (0, 1]"),
         "lambda_tpr": (given["lambda_tpr"] >= 0.0, "0 (plain AWAC) or more"),
+        "potential": (given["potential"] in get_args(Potential), " or ".join(get_args(Potential))),
         "lambda_awac": (given["lambda_awac"] > 0.0, "above 0"),
         "w_max": (given["w_max"] >= 1.0, "at least 1"),
         "tau": (0.0 < given["tau"] <= 1.0, "in (0, 1]"),

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lit_distill.errors import LitDistillError
-from lit_distill.schema import CHUNK_LENGTH, Observation, TeacherChunk
+from lit_distill.schema import CHUNK_LENGTH, NEVER, Observation, TeacherChunk
 from lit_distill.sim.chunks import ChunkSimulator
-from lit_distill.sim.simulator import Simulator
+from lit_distill.sim.simulator import Simulator, Snapshot
 
 if TYPE_CHECKING:  # MuJoCo is imported once there is a simulator, which has then chosen the GL backend
     from lit_distill.teachers.skills import Plan
@@ -27,11 +27,17 @@ class EmbeddedTeacher:
 
     Its value is the progress of the plan in the state that its own chunk leads to (§3.4: a
     teacher-conditioned potential, not a value of the queried state alone).
+
+    Args:
+        continuation: also imagine the whole way from the queried state to success, at most the task's horizon,
+            and tell how many control steps it takes. While the teacher acts undisturbed it has imagined
+            that way before; from any other state a query takes as long as simulating it.
     """
 
     identity = f"embedded/{VERSION}"
 
-    def __init__(self) -> None:
+    def __init__(self, continuation: bool = False) -> None:
+        self._continuation = continuation
         self._plan: tuple[Simulator, Plan] | None = None
 
     def query(self, observation: Observation, simulator: ChunkSimulator) -> TeacherChunk:
@@ -49,9 +55,18 @@ class EmbeddedTeacher:
         try:
             actions, success = simulator.imagine(plan.act, CHUNK_LENGTH)
             value = 1.0 if success else plan.progress()
+            steps = self._steps_to_success(simulator, plan, snapshot, value) if self._continuation else None
         finally:
             simulator.restore(snapshot)
-        return TeacherChunk(np.clip(actions, -1.0, 1.0), value)
+        return TeacherChunk(np.clip(actions, -1.0, 1.0), value, steps)
+
+    def _steps_to_success(self, simulator: Simulator, plan: Plan, start: Snapshot, value: float) -> int:
+        """Control steps from `start` to success; `NEVER` if it takes longer than the task's horizon."""
+        if value == 0.0:
+            return NEVER
+        simulator.restore(start)  # what was imagined from here is known and goes on
+        _, success = simulator.imagine(plan.act, simulator.task.horizon)
+        return simulator.timestep - start.timestep if success else NEVER
 
     def _plan_for(self, simulator: Simulator) -> Plan:
         from lit_distill.sim.scene import Scene
