@@ -60,18 +60,8 @@ LOG_STD_MIN, LOG_STD_MAX = -5.0, 0.0
 """Clamp of the log standard deviation (action units); the authors of AWAC use [-6, 0]."""
 
 RECORDED = (
-    *(
-        "init_from",
-        "gamma",
-        "lambda_tpr",
-        "potential",
-        "lambda_awac",
-        "w_max",
-        "tau",
-        "actor_lr",
-        "critic_lr",
-    ),
-    *("weight_decay", "actor_start", "mean_every", "relabel_weight", "seed"),
+    *("init_from", "gamma", "lambda_tpr", "potential", "lambda_awac", "w_max", "tau", "actor_lr"),
+    *("critic_lr", "weight_decay", "actor_start", "mean_every", "relabel_weight", "seed"),
 )
 """Arguments that a checkpoint, and so a results file, tells."""
 
