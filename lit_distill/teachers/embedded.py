@@ -29,9 +29,9 @@ class EmbeddedTeacher:
     teacher-conditioned potential, not a value of the queried state alone).
 
     Args:
-        continuation: also imagine the whole way from the queried state to success, at most the task's horizon,
-            and tell how many control steps it takes. While the teacher acts undisturbed it has imagined
-            that way before; from any other state a query takes as long as simulating it.
+        continuation: also imagine the whole way from the queried state to success, at most the task's
+            horizon, and tell how many control steps it takes. While the teacher acts undisturbed it has
+            imagined that way before; from any other state a query takes as long as simulating it.
     """
 
     identity = f"embedded/{VERSION}"
