@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from tiny_training import Kill, tiny_trainer
-from toy_line import IMAGE_SIZE, LineData
+from toy_line import IMAGE_SIZE, LineData, mean_action
 
 from lit_distill.algorithms.awac import AWAC
 from lit_distill.algorithms.awac_terms import advantage
@@ -20,6 +20,11 @@ from lit_distill.networks.checkpoint import load_student, save_student
 from lit_distill.networks.student import StudentNetwork
 
 STEPS = 6
+TOY: dict[str, Any] = {
+    **{"gamma": 0.99, "lambda_awac": 0.05, "tau": 0.05, "actor_lr": 5e-3, "critic_lr": 3e-3},
+    **{"mean_every": 20, "critic_hidden": 64, "shift_pixels": 0},
+}
+"""AWAC for the line of tests/toy_line.py."""
 
 
 def network(seed: int = 0) -> StudentNetwork:
@@ -68,6 +73,12 @@ def test_it_starts_from_the_students_weights(student: str, tmp_path: Path):
 def test_without_a_student_it_says_which_command_makes_one(tmp_path: Path):
     with pytest.raises(LitDistillError, match=r"^init_from: .*fit --config conf/dagger\.yaml` makes one$"):
         fit(module(None), tmp_path)
+
+
+def test_another_tasks_student_is_refused(tmp_path: Path):
+    save_student(network(1), tmp_path / "milk.ckpt", "milk")
+    with pytest.raises(LitDistillError, match=r"milk\.ckpt was trained on milk, not on toy_line$"):
+        fit(module(str(tmp_path / "milk.ckpt")), tmp_path)
 
 
 def test_a_step_moves_actor_critic_and_target_but_not_the_frozen_encoder(student: str, tmp_path: Path):
@@ -168,6 +179,21 @@ def test_the_teachers_chunk_is_a_second_action_where_it_was_relabelled(student: 
     density = torch.distributions.Normal(mean, log_std.exp()).log_prob(batch["teacher_actions"]).sum((1, 2))
     extra = -0.5 * density[:10].sum() / len(density)
     torch.testing.assert_close(made.training_step(batch, 0) - plain.training_step(batch, 0), extra)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_on_mixed_data_awac_beats_cloning_and_the_potential_helps(seed: int, student: str, tmp_path: Path):
+    """The optimum is to go right with a = 1; half of the data go left. All weights 1 is cloning."""
+    found = {}
+    for name, arguments in (
+        ("cloning", {"lambda_awac": 1e6}),
+        ("awac", {"lambda_tpr": 0.0}),
+        ("with potential", {"lambda_tpr": 1.0}),
+    ):
+        made = module(student, **(TOY | arguments))
+        fit(made, tmp_path / name, LineData(300, seed=seed))
+        found[name] = mean_action(made.network)
+    assert found["cloning"] + 0.05 < found["awac"] < found["with potential"] - 0.05, found
 
 
 def test_killed_and_resumed_it_ends_with_the_same_weights(student: str, tmp_path: Path):

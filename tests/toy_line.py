@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.datasets import ChunkLoader
 from datamodules.order import Batching, BatchOrder
+from lit_distill.networks.student import StudentNetwork
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, PROPRIO_DIM, ReplayBatch
 
 IMAGE_SIZE = 8
@@ -31,6 +32,14 @@ def observation(x: np.ndarray) -> dict[str, Tensor]:
     proprio[:, 0] = torch.from_numpy(x)
     index = torch.zeros(len(x), dtype=torch.int64)
     return {"agentview": images, "wrist": images, "proprio": proprio, "task_index": index}
+
+
+def mean_action(network: StudentNetwork) -> float:
+    """Mean over positions in [0, 0.9] of where the student goes; the optimum is 1."""
+    seen = observation(np.linspace(0.0, 0.9, 7).astype(np.float32))
+    with torch.no_grad():
+        chunks = network(seen["agentview"], seen["wrist"], seen["proprio"], seen["task_index"])
+    return float(chunks[:, :, 0].mean())
 
 
 def transitions(episodes: int, seed: int) -> dict[str, Tensor]:

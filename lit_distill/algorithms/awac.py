@@ -49,7 +49,7 @@ from lit_distill.algorithms.awac_terms import (
 )
 from lit_distill.errors import LitDistillError
 from lit_distill.networks.augmentation import RandomShift, positional_generator
-from lit_distill.networks.checkpoint import check_there, load_student, student_record
+from lit_distill.networks.checkpoint import check_there, load_saved_student, student_record
 from lit_distill.networks.critic import TwinCritic
 from lit_distill.networks.student import StudentNetwork
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, ReplayBatch
@@ -177,19 +177,22 @@ class AWAC(LightningModule):
         """Warm start, then encode every observation once."""
         if not self._resumed:
             self.check_ingredients()
-            self.network.load_state_dict(load_student(str(self.init_from)).state_dict())
+            student = load_saved_student(str(self.init_from))
+            if student.task not in (None, self._data().task):
+                raise LitDistillError(
+                    f"init_from: {self.init_from} was trained on {student.task}, not on {self._data().task}"
+                )
+            self.network.load_state_dict(student.network.state_dict())
             self.critic_encoder.load_state_dict(self.network.state_dict())
-        datamodule: Any = getattr(self.trainer, "datamodule")  # noqa: B009 (absent from Trainer's type)
-        features = encode_observations(self.critic_encoder, datamodule.observations(), self.device)
-        self._observations = _Observations(features, self._means(datamodule))
+        features = encode_observations(self.critic_encoder, self._data().observations(), self.device)
+        self._observations = _Observations(features, self._means())
         if self._resumed and self._resumed_mean is not None:
             self._observations = _Observations(features, self._resumed_mean.to(self.device))
 
     def on_train_batch_start(self, batch: ReplayBatch, batch_idx: int) -> None:
         """Every `mean_every` steps bring mu(s') up to the present student."""
         if self.global_step % self.mean_every == 0 and self.global_step > 0:
-            datamodule: Any = getattr(self.trainer, "datamodule")  # noqa: B009
-            self._observations = self._known()._replace(mean=self._means(datamodule))
+            self._observations = self._known()._replace(mean=self._means())
 
     def training_step(self, batch: ReplayBatch, batch_idx: int) -> Tensor:
         """Eqs. (3) to (8) on a balanced batch."""
@@ -307,12 +310,16 @@ class AWAC(LightningModule):
             raise LitDistillError("AWAC: the observations were not encoded; it needs a fit")
         return self._observations
 
-    def _means(self, datamodule: Any) -> Tensor:
+    def _data(self) -> Any:
+        """A data module with `task` and `observations`, as `datamodules.replay` has."""
+        return getattr(self.trainer, "datamodule")  # noqa: B009 (absent from Trainer's type)
+
+    def _means(self) -> Tensor:
         """mu(s) of every observation with the present student, float32 [N, K, A]."""
         with torch.no_grad():
             chunks = [
                 self.network(*(part.to(self.device) for part in observation))
-                for observation in datamodule.observations()
+                for observation in self._data().observations()
             ]
         return torch.cat(chunks).float()
 
