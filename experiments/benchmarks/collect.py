@@ -15,7 +15,7 @@ from pathlib import Path
 
 from common import BASKET, options, report
 
-from lit_distill.collection import SOURCE, CollectSettings, collect
+from lit_distill.collection import TEACHER, CollectSettings, collect
 from lit_distill.manifest import Manifest
 from lit_distill.shards import verify
 from lit_distill.sim.environment import MESHES, SIMPLIFIED
@@ -47,7 +47,7 @@ def main() -> None:
         collected = time.perf_counter()
         shards = verify(data)
         verified = time.perf_counter()
-        counts = Manifest.load(Path(data)).sources[SOURCE].counts()
+        counts = Manifest.load(Path(data)).sources[TEACHER].counts()
     figures = {
         "task": arguments.task,
         "settings": {

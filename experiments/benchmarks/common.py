@@ -1,4 +1,4 @@
-"""What every benchmark of the simulator does: its options, the clock, the JSON object at the end."""
+"""What benchmarks of the simulator share: options, noise, the clock, the JSON object at the end."""
 
 from __future__ import annotations
 
@@ -10,10 +10,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from lit_distill.behaviours import ActionNoise
 from lit_distill.hardware import describe_hardware
 from lit_distill.results import commit
+from lit_distill.sim.simulator import Simulator
 
 BASKET = "custom_libero_object_ketchup"
+NOISE = ActionNoise(probability=0.25, position=0.6, rotation=0.2, gripper=0.3)
+"""What a teacher has to recover from."""
+
+
+class BlindSimulator(Simulator):
+    """LIBERO without pictures: rendering is most of the time of a rollout."""
+
+    def render(self, view: str) -> np.ndarray:
+        """A black image."""
+        return np.zeros((self.image_size, self.image_size, 3), np.uint8)
 
 
 def options(description: str | None) -> argparse.ArgumentParser:

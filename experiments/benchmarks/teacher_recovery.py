@@ -19,27 +19,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from common import NOISE, BlindSimulator
 
 from lit_distill.behaviours import ActionNoise, TeacherActor
 from lit_distill.evaluation import Protocol, wilson_interval
 from lit_distill.results import ResultName, commit, read_result
-from lit_distill.sim.simulator import Simulator
 from lit_distill.study.evaluate import evaluate_from
 from lit_distill.study.potential import Potential, potential
 from lit_distill.study.report import table
 from lit_distill.study.summary import rate, short
 from lit_distill.tasks import get_task, task_names
-
-NOISE = ActionNoise(probability=0.25, position=0.6, rotation=0.2, gripper=0.3)
-
-
-class BlindSimulator(Simulator):
-    """LIBERO without pictures: rendering is most of the time of a rollout."""
-
-    def render(self, view: str) -> np.ndarray:
-        """A black image."""
-        return np.zeros((self.image_size, self.image_size, 3), np.uint8)
 
 
 def main() -> None:
