@@ -1,4 +1,4 @@
-"""The benchmark scripts follow the package: each can be imported and says what it measures and how to run it."""
+"""The benchmark scripts follow the package: each can be imported and says how to run it."""
 
 from __future__ import annotations
 

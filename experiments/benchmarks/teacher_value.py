@@ -4,7 +4,7 @@
 
 Noisy teacher episodes (the noise of teacher_recovery.py), nothing rendered. At every chunk boundary the
 teacher is asked twice, each time as if nothing had been imagined yet: for its chunk with the progress of its
-plan (`value`), and for its chunk with a simulated continuation to the end (`steps`, the potential is gamma^n).
+plan (`value`), and for it with a simulated continuation to the end (`steps`, the potential is gamma^n).
 `auroc`: area under the ROC curve of the potential against the episode's success, over all chunks. The last
 line is one JSON object.
 """
