@@ -29,8 +29,9 @@ class LiberoEvaluation(Callback):
     In `test` it runs `protocol` and writes the results file. In `fit` it runs on the `dev` states, after the
     validation of every epoch whose number is a multiple of `every_n_epochs`. Logs `eval/success_rate`,
     `eval/ci95_low`, `eval/ci95_high`, `eval/steps_mean`, `eval/<outcome>` (counts), `latency/p50_ms`, `p95`,
-    `p99`; videos of the first episodes go to TensorBoard (images tab) and, as mp4 with a filmstrip, to the
-    run's folder.
+    `p99`, and in `test` a row of the hparams tab (how the student was trained, `final/success_rate`,
+    `final/steps_mean`); videos of the first episodes go to TensorBoard (images tab) and, as mp4 with a
+    filmstrip, to the run's folder.
 
     Args:
         protocol: States, steps, workers of the evaluation in `test`.
@@ -114,6 +115,7 @@ class LiberoEvaluation(Callback):
         evaluation = self._evaluate(trainer, self.protocol, pl_module)
         path = self._ranks.first(lambda: self._write(trainer, pl_module, evaluation))
         self._log(trainer, pl_module, evaluation)
+        self._log_hyperparameters(trainer, evaluation)
         if errors := evaluation.counts["error"]:
             raise LitDistillError(f"{path}: incomplete, {errors} episodes could not be run; test again")
 
@@ -172,6 +174,13 @@ class LiberoEvaluation(Callback):
         for logger in trainer.loggers if trainer.is_global_zero else []:
             if isinstance(logger, TensorBoardLogger) and evaluation.videos:
                 self._log_videos(logger, trainer, evaluation)
+
+    def _log_hyperparameters(self, trainer: Trainer, evaluation: Evaluation) -> None:
+        """How the student was trained beside what it reached: a row of TensorBoard's hparams tab."""
+        metrics = {"final/success_rate": evaluation.success_rate, "final/steps_mean": evaluation.steps_mean}
+        for logger in trainer.loggers if trainer.is_global_zero else []:
+            if isinstance(logger, TensorBoardLogger):
+                logger.log_hyperparams({"method": self.method, **self._training}, metrics)
 
     def _log_videos(self, logger: TensorBoardLogger, trainer: Trainer, evaluation: Evaluation) -> None:
         outcomes = {episode["state"]: episode["outcome"] for episode in evaluation.episodes}

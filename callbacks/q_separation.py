@@ -23,7 +23,7 @@ LAYOUT = {
 
 
 class QSeparation(Callback):
-    """Logs, after every validation, over the held-out transitions of all ranks:
+    """Logs, after every validation and in `test`, over the held-out transitions of all ranks:
 
     | name           | meaning                                                                          |
     |----------------|----------------------------------------------------------------------------------|
@@ -43,8 +43,6 @@ class QSeparation(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lay out the board."""
-        for metric in (self._auroc, *self._means.values()):
-            metric.to(pl_module.device)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_custom_scalars(LAYOUT)
@@ -52,7 +50,7 @@ class QSeparation(Callback):
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the last validation."""
         for metric in (self._auroc, *self._means.values()):
-            metric.reset()
+            metric.to(pl_module.device).reset()
 
     def on_validation_batch_end(
         self,
@@ -81,3 +79,7 @@ class QSeparation(Callback):
         if {"q/success", "q/failure"} <= logged.keys():
             logged |= {"q/difference": means["success"] - means["failure"], "q/auroc": auroc}
         pl_module.log_dict(logged)
+
+    on_test_epoch_start = on_validation_epoch_start
+    on_test_batch_end = on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end

@@ -192,6 +192,10 @@ class ReplayDataModule(LightningDataModule):
         dataset = _EveryBatch(self, held_out, batching)
         return DataLoader(dataset, batch_size=None, sampler=BatchOrder(dataset, batching, fixed=True))
 
+    def test_dataloader(self) -> DataLoader:
+        """The held-out transitions, as in validation."""
+        return self.val_dataloader()
+
     def describe(self) -> dict[str, int]:
         """Transitions of both sides, for the log."""
         return {

@@ -173,3 +173,19 @@ def test_options_that_cannot_be_right_are_refused():
         LiberoEvaluation(PROTOCOL, every_n_epochs=-1)
     with pytest.raises(LitDistillError, match="^episodes: split 'dev' has 20 states"):
         LiberoEvaluation(PROTOCOL, dev_episodes=21)
+
+
+def test_a_test_run_is_a_row_of_the_hparams_tab(tmp_path: Path):
+    module = tiny_module()
+    fit = trainer(tmp_path / "fit", max_epochs=1, enable_checkpointing=False)
+    fit.fit(module, Data())
+    fit.save_checkpoint(tmp_path / "student.ckpt")
+    callback = LiberoEvaluation(PROTOCOL, method="bc", study="tiny", results=str(tmp_path / "results"))
+    ckpt = str(tmp_path / "student.ckpt")
+    trainer(tmp_path, callback).test(tiny_module(), Data(), verbose=False, ckpt_path=ckpt)
+
+    seen = events(tmp_path)
+    assert {"final/success_rate", "final/steps_mean"} <= set(seen.Tags()["scalars"])
+    start = seen.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    for hyperparameter in (b"method", b"algorithm", b"lr", b"shift_pixels"):
+        assert hyperparameter in start

@@ -184,10 +184,9 @@ class AWAC(LightningModule):
                 )
             self.network.load_state_dict(student.network.state_dict())
             self.critic_encoder.load_state_dict(self.network.state_dict())
-        features = encode_observations(self.critic_encoder, self._data().observations(), self.device)
-        self._observations = _Observations(features, self._means())
+        known = self._known()
         if self._resumed and self._resumed_mean is not None:
-            self._observations = _Observations(features, self._resumed_mean.to(self.device))
+            self._observations = known._replace(mean=self._resumed_mean.to(self.device))
 
     def on_train_batch_start(self, batch: ReplayBatch, batch_idx: int) -> None:
         """Every `mean_every` steps bring mu(s') up to the present student."""
@@ -276,6 +275,10 @@ class AWAC(LightningModule):
         error = self.critic(features, batch["actions"]).min(dim=-1).values - self.target(batch)
         return {"q": q, "error": error, "success": batch["success"]}
 
+    def test_step(self, batch: ReplayBatch, batch_idx: int) -> dict[str, Tensor]:
+        """The same on the data module's test set."""
+        return self.validation_step(batch, batch_idx)
+
     def augment(self, batch: ReplayBatch) -> ReplayBatch:
         """Shift both views of the actor's batch: a pure function of seed, step and place in the batch."""
         generator = positional_generator(self.seed, self.global_step)
@@ -307,7 +310,8 @@ class AWAC(LightningModule):
 
     def _known(self) -> _Observations:
         if self._observations is None:
-            raise LitDistillError("AWAC: the observations were not encoded; it needs a fit")
+            features = encode_observations(self.critic_encoder, self._data().observations(), self.device)
+            self._observations = _Observations(features, self._means())
         return self._observations
 
     def _data(self) -> Any:

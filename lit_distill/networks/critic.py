@@ -47,7 +47,8 @@ class TwinCritic(nn.Module):
         """
         seen = actions[:, : self.execute_steps].flatten(1)  # [B, execute_steps x A]
         inputs = torch.cat([features, seen], dim=-1)
-        return torch.cat([q(inputs) for q in self.q], dim=-1)
+        with torch.autocast(inputs.device.type, enabled=False):  # advantages are small differences
+            return torch.cat([q(inputs.float()) for q in self.q], dim=-1)
 
     def frozen_copy(self) -> TwinCritic:
         """A copy that no optimizer touches: the start of the target critic."""
