@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+import torch
 
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, ChunkTransition, Observation, Outcome
 from lit_distill.sim.simulator import Simulator
 from lit_distill.tasks import get_task
 
+TORCH_THREADS = torch.get_num_threads()
 MakeEpisode = Callable[..., list[ChunkTransition]]
 
 
@@ -68,6 +70,13 @@ def _make_episode(
             )
         )
     return transitions
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    """A student that acts in this process sets torch's threads, and sums depend on them in the last bit."""
+    yield
+    torch.set_num_threads(TORCH_THREADS)
 
 
 @pytest.fixture(scope="session")

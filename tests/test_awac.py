@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +33,10 @@ def network(seed: int = 0) -> StudentNetwork:
         return StudentNetwork((8, 8, 8), (3, 3, 3), (2, 2, 2), image_size=IMAGE_SIZE, hidden=32)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def one_thread(same_threads: None) -> None:
     """More threads only wait for each other on networks as small as these."""
-    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
