@@ -251,5 +251,5 @@ def test_what_cannot_be_right_is_refused(name: str, value: float):
 def test_what_is_not_finite_stops_the_run_by_name(student: str, tmp_path: Path):
     data = LineData(1)
     data.arrays["rewards"][:] = float("inf")
-    with pytest.raises(LitDistillError, match=r"^critic/loss: not finite at step 0"):
+    with pytest.raises(LitDistillError, match=r"^reward/chunk: not finite at step 0"):
         fit(module(student), tmp_path, data)

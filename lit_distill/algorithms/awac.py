@@ -210,20 +210,20 @@ class AWAC(LightningModule):
             actor_loss = actor_loss + self.relabel_weight * self._relabelled(
                 batch, features, mean, log_std, q_mean
             )
-        self._log_step(critic_loss, actor_loss, y, a, w, log_pi, log_std)
+        self._log_step(batch, critic_loss, actor_loss, y, a, w, log_pi, log_std)
         return critic_loss + (self.global_step >= self.actor_start) * actor_loss
+
+    def rewards(self, batch: ReplayBatch) -> tuple[Tensor, Tensor]:
+        """R_i and R~_i of eq. (3), float32 [B] each."""
+        returns = chunk_return(batch["rewards"], self.gamma)
+        now, after = self.potentials(batch)
+        return returns, shaped_return(returns, batch["executed"], now, after, self.gamma, self.lambda_tpr)
 
     def target(self, batch: ReplayBatch) -> Tensor:
         """y_i of eq. (4), float32 [B], without gradient."""
         known = self._known()
         with torch.no_grad():
-            shaped = shaped_return(
-                chunk_return(batch["rewards"], self.gamma),
-                batch["executed"],
-                *self.potentials(batch),
-                self.gamma,
-                self.lambda_tpr,
-            )  # (3)
+            _, shaped = self.rewards(batch)  # (3)
             next_index = batch["next_index"]
             next_q = self.target_critic(known.features[next_index], known.mean[next_index].clamp(-1.0, 1.0))
             return td_target(shaped, chunk_discount(batch["executed"], batch["terminal"], self.gamma), next_q)
@@ -329,6 +329,7 @@ class AWAC(LightningModule):
 
     def _log_step(
         self,
+        batch: ReplayBatch,
         critic_loss: Tensor,
         actor_loss: Tensor,
         y: Tensor,
@@ -338,7 +339,10 @@ class AWAC(LightningModule):
         log_std: Tensor,
     ) -> None:
         """Log the terms of the equations, and stop the run by name where one is not finite."""
+        returns, shaped = self.rewards(batch)
         terms = {
+            "reward/chunk": returns.mean(),
+            "reward/shaped": shaped.mean(),
             "critic/loss": critic_loss,
             "critic/target": y.mean(),
             "actor/loss": actor_loss,
@@ -353,7 +357,7 @@ class AWAC(LightningModule):
         for name, value in terms.items():
             if not value.isfinite():
                 raise LitDistillError(
-                    f"{name}: not finite at step {self.global_step}; lower the learning rates"
+                    f"{name}: not finite at step {self.global_step}; lower the learning rates, or verify the data"
                 )
         self.log_dict(
             {name: value.detach() for name, value in terms.items()}, sync_dist=True, batch_size=len(y)
