@@ -357,7 +357,8 @@ class AWAC(LightningModule):
         for name, value in terms.items():
             if not value.isfinite():
                 raise LitDistillError(
-                    f"{name}: not finite at step {self.global_step}; lower the learning rates, or verify the data"
+                    f"{name}: not finite at step {self.global_step}; "
+                    "lower the learning rates, or verify the data"
                 )
         self.log_dict(
             {name: value.detach() for name, value in terms.items()}, sync_dist=True, batch_size=len(y)
