@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from datamodules.order import Batching, BatchOrder, SampleOrder
-from datamodules.selection import Selection
+from datamodules.selection import Selection, StudentLabel
+from lit_distill.behaviours import STUDENT
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import MANIFEST_NAME, remedy
 from lit_distill.samples import decode_in_shard, raw_samples
@@ -21,8 +22,12 @@ _CHUNK_KEYS = ("actions", "mask", "teacher_actions")
 BATCH_KEYS = (*_OBSERVATION_KEYS, *_CHUNK_KEYS)
 
 
-def batch_arrays(transition: ChunkTransition) -> dict[str, np.ndarray]:
+def batch_arrays(
+    transition: ChunkTransition, student_label: StudentLabel = "teacher"
+) -> dict[str, np.ndarray]:
     """The arrays of a transition that a batch holds; `mask` is that of eq. (1), see ChunkBatch.
+
+    With `student_label` `executed`, what a student did itself is its label.
 
     Raises:
         LitDistillError: it has no label.
@@ -31,6 +36,8 @@ def batch_arrays(transition: ChunkTransition) -> dict[str, np.ndarray]:
         raise LitDistillError(f"{transition.key}: has no teacher_actions, so nothing to imitate")
     observation = {key: getattr(transition.observation, key) for key in _OBSERVATION_KEYS}
     chunk = {key: getattr(transition, key) for key in _CHUNK_KEYS}
+    if student_label == "executed" and transition.behaviour == STUDENT:
+        chunk["teacher_actions"] = transition.actions
     if not transition.terminal:  # fewer rows were executed because the actor looked again, not as padding
         chunk["mask"] = np.ones_like(transition.mask)
     return {**observation, **chunk}
@@ -143,7 +150,9 @@ class StreamedChunks(Dataset[ChunkBatch | LitDistillError]):
 
     def _decode(self, samples: list[tuple[int, dict[str, Any]]]) -> ChunkBatch:
         decoded = [
-            batch_arrays(decode_in_shard(self._selection.shards[shard].path, sample))
+            batch_arrays(
+                decode_in_shard(self._selection.shards[shard].path, sample), self._selection.student_label
+            )
             for shard, sample in samples
         ]
         stacked: dict[str, torch.Tensor] = {}
@@ -190,7 +199,7 @@ class ResidentChunks(Dataset[ChunkBatch | LitDistillError]):
 def _load(selection: Selection) -> dict[str, torch.Tensor]:
     arrays: dict[str, np.ndarray] = {}
     for shard, number, sample in arriving_samples(selection, range(len(selection.shards))):
-        decoded = batch_arrays(decode_in_shard(selection.shards[shard].path, sample))
+        decoded = batch_arrays(decode_in_shard(selection.shards[shard].path, sample), selection.student_label)
         for key, array in decoded.items():
             if key not in arrays:
                 arrays[key] = np.empty((selection.samples, *array.shape), array.dtype)

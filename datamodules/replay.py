@@ -196,6 +196,18 @@ class ReplayDataModule(LightningDataModule):
         """The held-out transitions, as in validation."""
         return self.val_dataloader()
 
+    def held_out_potentials(self) -> list[tuple[bool, np.ndarray]]:
+        """Of every held-out episode: whether it succeeded, and V* at its looks, float32 [n] (NaN: none)."""
+        numbers = np.concatenate([side[1] for side in self._sides.values()])
+        terminal, success, value = (
+            self._arrays[key].numpy()[numbers] for key in ("terminal", "success", "value")
+        )
+        ends = np.flatnonzero(terminal) + 1
+        return [
+            (bool(success[end - 1]), values)
+            for end, values in zip(ends, np.split(value, ends[:-1]), strict=True)
+        ]
+
     def describe(self) -> dict[str, int]:
         """Transitions of both sides, for the log."""
         return {

@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from lit_distill.behaviours import STUDENT
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import MANIFEST_NAME, Manifest, ShardEntry, collect_command
 
-RELABELLED = "dagger-"
-"""How the sources begin whose labels are the teacher's whoever acted, so that failures are data, too."""
+DAGGER = "dagger-"
+"""How DAgger's sources begin."""
+StudentLabel = Literal["teacher", "executed"]
+"""What a student's own rollouts teach: what the teacher said there, or what the student did."""
 
 
 def is_held_out(task: str, source: str, episode: int, held_out: float) -> bool:
@@ -36,10 +40,14 @@ class SelectedShard:
 
 @dataclass(frozen=True)
 class Selection:
-    """Samples numbered 0 .. N-1 in the order of their shards."""
+    """Samples numbered 0 .. N-1 in the order of their shards.
+
+    `student_label`: see `StudentLabel`.
+    """
 
     shards: tuple[SelectedShard, ...]
     episodes: int
+    student_label: StudentLabel = "teacher"
 
     @property
     def samples(self) -> int:
@@ -54,7 +62,9 @@ class Selection:
         )
 
 
-def _select(folder: Path, shards: list[ShardEntry], wanted: set[str]) -> Selection:
+def _select(
+    folder: Path, shards: list[ShardEntry], wanted: set[str], student_label: StudentLabel
+) -> Selection:
     selected = []
     episodes = 0
     for entry in shards:
@@ -63,7 +73,7 @@ def _select(folder: Path, shards: list[ShardEntry], wanted: set[str]) -> Selecti
         if keys:
             selected.append(SelectedShard(folder / entry.name, entry, keys))
         episodes += len(chosen)
-    return Selection(tuple(selected), episodes)
+    return Selection(tuple(selected), episodes, student_label)
 
 
 def _episodes_needed(task: str, source: str, held_out: float, stored: int) -> int:
@@ -77,9 +87,16 @@ def _episodes_needed(task: str, source: str, held_out: float, stored: int) -> in
 
 
 def split(
-    folder: Path, sources: list[str], held_out: float, successes_only: bool
+    folder: Path,
+    sources: list[str],
+    held_out: float,
+    successes_only: bool,
+    student_label: StudentLabel = "teacher",
 ) -> tuple[Selection, Selection]:
     """Training and held-out samples of a task's folder.
+
+    With `successes_only` episodes that did not succeed are left out, but for those of students whose label is
+    the teacher's: what it says about a state holds whatever became of the episode (§3.3).
 
     Raises:
         LitDistillError: no manifest, a source has no episodes, sources of different simulators, or one side
@@ -97,8 +114,9 @@ def split(
             hint = f": run `{collect_command(folder)}`" if source == "teacher" else ""
             raise LitDistillError(f"{folder / MANIFEST_NAME}: no {source} episodes here{hint}")
         shards += entry.shards
+        relabelled = source.startswith(DAGGER) or (source == STUDENT and student_label == "teacher")
         for episode in entry.episodes():
-            if episode.outcome == "success" or not successes_only or source.startswith(RELABELLED):
+            if episode.outcome == "success" or not successes_only or relabelled:
                 side = validation if is_held_out(task, source, episode.episode, held_out) else training
                 side.add(episode.key)
     if not training or not validation:
@@ -108,7 +126,8 @@ def split(
             f"{'validation' if training else 'training'} (held_out {held_out}); collect at least "
             f"{_episodes_needed(task, sources[0], held_out, stored)} {sources[0]} episodes"
         )
-    return _select(folder, shards, training), _select(folder, shards, validation)
+    sides = [_select(folder, shards, wanted, student_label) for wanted in (training, validation)]
+    return sides[0], sides[1]
 
 
 def _check_one_simulator(folder: Path, manifest: Manifest, sources: list[str]) -> None:

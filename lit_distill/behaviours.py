@@ -12,6 +12,7 @@ import numpy as np
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, Observation, TeacherChunk
 from lit_distill.sim.chunks import ChunkSimulator
+from lit_distill.sim.environment import ORIGINAL
 from lit_distill.tasks import Task, embedding_row
 from lit_distill.teachers.base import Teacher
 
@@ -207,8 +208,18 @@ class TeacherSpec:
         except (ImportError, AttributeError, ValueError, TypeError) as error:
             raise LitDistillError(f"teacher.class_path: cannot build {self.class_path!r}: {error}") from None
         if not isinstance(teacher, Teacher):
-            raise LitDistillError(f"teacher.class_path: {self.class_path} has no `identity` and `query`")
+            raise LitDistillError(
+                f"teacher.class_path: {self.class_path} has no `identity`, `looks_at_images` and `query`"
+            )
         return teacher
+
+    def check_meshes(self, meshes: str) -> None:
+        """Raise LitDistillError if this teacher looks at images that do not show the original meshes."""
+        if meshes != ORIGINAL and self.build().looks_at_images:
+            raise LitDistillError(
+                f"meshes: {self.class_path} looks at images and knows LIBERO's own meshes only; "
+                f"use {ORIGINAL}, not {meshes}"
+            )
 
     def identity(self) -> dict[str, Any]:
         """Id and version of the teacher, and how it is built."""

@@ -18,7 +18,6 @@ from tqdm import tqdm
 from lit_distill.behaviours import (
     EMBEDDED_TEACHER,
     ActionNoise,
-    Actor,
     MixtureActor,
     StudentActor,
     TeacherActor,
@@ -142,7 +141,7 @@ class Rollouts:
 
     source: str
     split: str
-    actor: Actor
+    actor: TeacherActor | MixtureActor
     settings: CollectSettings
     first_state: int = 0
 
@@ -225,6 +224,7 @@ def collect_rollouts(
         ranks: processes that share the work; the first one writes.
     """
     known = get_task(task)
+    rollouts.actor.teacher.check_meshes(rollouts.settings.meshes)
     load_initial_state(known, rollouts.split, rollouts.state(rollouts.settings.episodes - 1))
     folder = Path(root) / known.name
     opened: list[ShardWriter] = []  # held by the first process alone, with its lock

@@ -167,6 +167,21 @@ class LosingTeacher(FakeTeacher):
         return TeacherChunk(super().query(observation, simulator).actions, 0.0)
 
 
+class SeeingTeacher(FakeTeacher):
+    """Knows LIBERO's own meshes only."""
+
+    looks_at_images = True
+
+
+def test_a_teacher_that_looks_at_images_is_not_shown_simplified_meshes(tmp_path: Path):
+    teacher = {"class_path": "test_collection.SeeingTeacher"}
+    expected = r"^meshes: test_collection\.SeeingTeacher looks at images .*; use original, not simplified$"
+    with pytest.raises(LitDistillError, match=expected):
+        run(tmp_path, teacher=teacher, meshes="simplified")
+    assert not (tmp_path / TASK).exists()
+    run(tmp_path, teacher=teacher, meshes="original", episodes=1)
+
+
 @pytest.mark.parametrize("end_when_lost", [True, False])
 def test_an_episode_ends_once_the_teacher_has_labelled_a_lost_state(tmp_path: Path, end_when_lost: bool):
     teacher = {"class_path": "test_collection.LosingTeacher"}

@@ -348,6 +348,29 @@ def test_of_relabelled_rollouts_failures_are_used_too(tmp_path: Path, make_episo
     assert both["train_episodes"] + both["val_episodes"] == 9 + 10
 
 
+def test_what_a_student_did_itself_is_taught_from_its_successes_alone(
+    tmp_path: Path, make_episode: MakeEpisode
+) -> None:
+    """`executed`: the nine successful episodes of either; `teacher`: all ten of the student."""
+    store(tmp_path, make_episode, 10)
+    store(tmp_path, make_episode, 10, source="student")
+    for label, usable in (("executed", 9 + 9), ("teacher", 9 + 10)):
+        both = module(tmp_path, sources=["teacher", "student"], student_label=label).describe()
+        assert both["train_episodes"] + both["val_episodes"] == usable
+
+
+def test_the_label_is_what_was_executed_only_where_the_student_acted(make_episode: MakeEpisode) -> None:
+    other = make_episode(TASK, "student", 0)[0]
+    own = dataclasses.replace(other, behaviour="student")
+    for transition, label, expected in (
+        (own, "executed", own.actions),
+        (own, "teacher", own.teacher_actions),
+        (other, "executed", other.teacher_actions),
+    ):
+        arrays = datamodules.datasets.batch_arrays(transition, label)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(arrays["teacher_actions"], expected)
+
+
 # ---- statistics ----
 
 

@@ -161,6 +161,21 @@ def test_a_task_that_the_teacher_refuses_gets_a_result_that_says_why_and_is_aske
     assert said in capsys.readouterr().out
 
 
+class SeeingTeacher(FakeTeacher):
+    """Knows LIBERO's own meshes only."""
+
+    looks_at_images = True
+
+
+def test_a_teacher_that_looks_at_images_is_not_shown_simplified_meshes(capsys: pytest.CaptureFixture[str]):
+    seeing = ("--teacher", '{"class_path": "test_evaluate_verb.SeeingTeacher"}')
+    assert evaluate(*seeing, "--protocol.meshes", "simplified") == 2
+    assert capsys.readouterr().err.startswith(
+        "error: meshes: test_evaluate_verb.SeeingTeacher looks at images"
+    )
+    assert not RESULT.exists()
+
+
 def test_the_values_of_the_teacher_are_in_the_results_file() -> None:
     assert evaluate() == 0
     for episode in json.loads(RESULT.read_text())["episodes"]:

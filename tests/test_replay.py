@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from datamodules.replay import ReplayDataModule, balanced_indices, transition_arrays
+from datamodules.selection import is_held_out
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import ChunkTransition
 from lit_distill.shards import ShardWriter
@@ -116,6 +117,21 @@ def test_the_next_observation_is_the_next_chunks(data: ReplayDataModule, make_ep
             following = everything["next_index"][places].tolist()
             assert following == [*places[1:], places[-1]]
             assert everything["terminal"][places].tolist() == [False] * (len(chunks) - 1) + [True]
+
+
+def test_the_potentials_of_held_out_episodes_are_theirs(data: ReplayDataModule, make_episode: MakeEpisode):
+    """In the order of their sources: three episodes of the student and one of the teacher."""
+    expected = {}
+    for source, total in (("teacher", 12), ("student", 30)):
+        for episode in range(total):
+            chunks, outcome = 2 + episode % 3, "failure" if episode % 3 == 1 else "success"
+            if is_held_out(TASK, source, episode, 0.1):
+                transitions = make_episode(TASK, source, episode, chunks, outcome, 8)
+                expected[source, episode] = (outcome == "success", [t.value for t in transitions])
+    found = data.held_out_potentials()
+    assert [success for success, _ in found] == [success for success, _ in expected.values()]
+    for (_, values), (_, wanted) in zip(found, expected.values(), strict=True):
+        np.testing.assert_allclose(values, wanted, rtol=1e-6)
 
 
 def test_failures_are_kept_and_told(data: ReplayDataModule):

@@ -29,12 +29,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, NamedTuple, cast
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from lit_distill.algorithms.awac_settings import RECORDED, Potential, check_settings
 from lit_distill.algorithms.awac_terms import (
     actor_error,
     advantage,
@@ -54,16 +55,8 @@ from lit_distill.networks.critic import TwinCritic
 from lit_distill.networks.student import StudentNetwork
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, ReplayBatch
 
-Potential = Literal["value", "steps"]
-
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 0.0
 """Clamp of the log standard deviation (action units); the authors of AWAC use [-6, 0]."""
-
-RECORDED = (
-    *("init_from", "gamma", "lambda_tpr", "potential", "lambda_awac", "w_max", "tau", "actor_lr"),
-    *("critic_lr", "weight_decay", "actor_start", "mean_every", "relabel_weight", "seed"),
-)
-"""Arguments that a checkpoint, and so a results file, tells."""
 
 
 class _Observations(NamedTuple):
@@ -127,7 +120,7 @@ class AWAC(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        _check_arguments(locals())
+        check_settings(locals())
         self.network = network
         self.log_std_head = nn.Sequential(
             nn.Linear(network.feature_dim, CHUNK_LENGTH * ACTION_DIM),
@@ -377,25 +370,3 @@ def encode_observations(
         device: Where to compute and keep them.
     """
     return torch.cat([network.encode(*(part.to(device) for part in batch)).float() for batch in observations])
-
-
-def _check_arguments(given: dict[str, Any]) -> None:
-    """Raise LitDistillError naming the first of AWAC's arguments that cannot be right."""
-    ranges = {
-        "gamma": (0.0 < given["gamma"] <= 1.0, "in (0, 1]"),
-        "lambda_tpr": (given["lambda_tpr"] >= 0.0, "0 (plain AWAC) or more"),
-        "potential": (given["potential"] in get_args(Potential), " or ".join(get_args(Potential))),
-        "lambda_awac": (given["lambda_awac"] > 0.0, "above 0"),
-        "w_max": (given["w_max"] >= 1.0, "at least 1"),
-        "tau": (0.0 < given["tau"] <= 1.0, "in (0, 1]"),
-        "actor_lr": (given["actor_lr"] > 0.0, "above 0"),
-        "critic_lr": (given["critic_lr"] > 0.0, "above 0"),
-        "weight_decay": (given["weight_decay"] >= 0.0, "0 or more"),
-        "actor_start": (given["actor_start"] >= 0, "0 or more"),
-        "mean_every": (given["mean_every"] >= 1, "at least 1"),
-        "relabel_weight": (given["relabel_weight"] >= 0.0, "0 (off) or more"),
-        "seed": (given["seed"] >= 0, "0 or more"),
-    }
-    for name, (allowed, range_text) in ranges.items():
-        if not allowed:
-            raise LitDistillError(f"{name}: must be {range_text}, got {given[name]}")

@@ -87,6 +87,7 @@ class FakeTeacher:
     """Privileged teacher of the toy world: straight to the mark; value = 1 - distance / 3."""
 
     identity = "fake/1"
+    looks_at_images = False
 
     def query(self, observation: Observation, simulator: ChunkSimulator) -> TeacherChunk:
         """See `Teacher.query`."""

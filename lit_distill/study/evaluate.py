@@ -62,6 +62,7 @@ def evaluate_from(
     videos: Path,
 ) -> None:
     """Evaluate one task, in any simulator class (picklable)."""
+    actor.teacher.check_meshes(protocol.meshes)
     config = teacher_config(actor)
     if stored := stored_result(name, protocol, config):
         print(f"{stored} is there: reused", flush=True)

@@ -32,9 +32,12 @@ class Teacher(Protocol):
 
     Attributes:
         identity: id and version, stored with every label it gives.
+        looks_at_images: whether it sees the observation's images, which then have to show LIBERO's own
+            meshes: such a teacher was trained on them.
     """
 
     identity: str
+    looks_at_images: bool
 
     def query(self, observation: Observation, simulator: ChunkSimulator) -> TeacherChunk:
         """Return the chunk (float32 [16, 7] in [-1, 1]) and V*(s) in [0, 1] or None.

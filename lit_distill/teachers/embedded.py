@@ -35,6 +35,7 @@ class EmbeddedTeacher:
     """
 
     identity = f"embedded/{VERSION}"
+    looks_at_images = False
 
     def __init__(self, continuation: bool = False) -> None:
         self._continuation = continuation
