@@ -36,7 +36,7 @@ def batch_arrays(
         raise LitDistillError(f"{transition.key}: has no teacher_actions, so nothing to imitate")
     observation = {key: getattr(transition.observation, key) for key in _OBSERVATION_KEYS}
     chunk = {key: getattr(transition, key) for key in _CHUNK_KEYS}
-    if student_label == "executed" and transition.behaviour == STUDENT:
+    if student_label == "executed" and transition.behaviour.startswith(STUDENT):
         chunk["teacher_actions"] = transition.actions
     if not transition.terminal:  # fewer rows were executed because the actor looked again, not as padding
         chunk["mask"] = np.ones_like(transition.mask)

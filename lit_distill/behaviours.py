@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # torch is imported where a student acts, and nowhere else
     from lit_distill.networks.policy import StudentPolicy
 
 TEACHER, STUDENT = "teacher", "student"
-"""Names of who acted; with noise added to what is executed, the teacher's is `teacher+noise`."""
+"""Names of who acted; with noise added to what is executed, `teacher+noise` and `student+noise`."""
 
 
 class Decision(NamedTuple):
@@ -53,8 +53,8 @@ class Behaviour(Protocol):
 
 @dataclass(frozen=True)
 class ActionNoise:
-    """Perturbs the executed chunk during collection, so that the labels also cover states off the
-    teacher's own path; the label stays clean.
+    """Perturbs the executed chunk during collection, so that the data also cover states and actions off the
+    actor's own path; the label stays clean.
 
     Attributes:
         probability: share of chunks that are perturbed, 0 (off) to 1.
@@ -144,10 +144,20 @@ class MixtureBehaviour:
             the rows beyond its end, which are never executed, repeat its last one. So a transition like any
             other is stored there (state, label, what was executed until the next state and what was to
             follow), and an episode stays a chain that imitation and a critic may read alike.
+        noise: perturbs the chunks of the student, never a label: a critic learns nothing about other actions
+            from a student that always does the same.
     """
 
-    def __init__(self, teacher: Teacher, policy: Any, beta: float, hold: int = 0) -> None:
+    def __init__(
+        self,
+        teacher: Teacher,
+        policy: Any,
+        beta: float,
+        hold: int = 0,
+        noise: ActionNoise = ActionNoise(),
+    ) -> None:
         self._teacher, self._policy, self._beta, self._hold = teacher, policy, beta, hold
+        self._noise = noise
         self._running = np.zeros((CHUNK_LENGTH, ACTION_DIM), dtype=np.float32)
         self._acting = TEACHER
         self.teacher: str | None = teacher.identity
@@ -160,11 +170,20 @@ class MixtureBehaviour:
         label.validate()
         done = simulator.timestep % self._hold if self._hold else 0
         if done == 0:
-            teacher_acts = random.random() < self._beta
-            self._acting = TEACHER if teacher_acts else STUDENT
-            self._running = label.actions if teacher_acts else self._policy.act(observation)
+            if random.random() < self._beta:
+                self._acting, self._running = TEACHER, label.actions
+            else:
+                self._acting, self._running = STUDENT, self._policy.act(observation)
+                self._perturb(random)
         rows = np.minimum(np.arange(done, done + CHUNK_LENGTH), CHUNK_LENGTH - 1)
         return Decision(self._running[rows], label, self._acting)
+
+    def _perturb(self, random: np.random.Generator) -> None:
+        """Now and then the student's chunk is another one."""
+        if self._noise.probability:
+            perturbed = self._noise.perturb(self._running, random)
+            if perturbed is not None:
+                self._acting, self._running = f"{STUDENT}+noise", perturbed
 
 
 # -- recipes: small, picklable descriptions from which a worker process builds its behaviour ------------
@@ -287,13 +306,14 @@ class MixtureActor:
         teacher: who labels, and acts with probability `beta`.
         student: who acts otherwise.
         beta: probability, per chunk.
-        hold: see `MixtureBehaviour`.
+        hold, noise: see `MixtureBehaviour`.
     """
 
     teacher: TeacherSpec
     student: StudentActor
     beta: float = 0.0
     hold: int = 0
+    noise: ActionNoise = field(default_factory=ActionNoise)
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.beta <= 1.0:
@@ -301,11 +321,13 @@ class MixtureActor:
 
     def build(self, task: Task) -> Behaviour:
         """Construct teacher and student in the process that will run them."""
-        return MixtureBehaviour(self.teacher.build(), self.student.policy(task), self.beta, self.hold)
+        teacher, policy = self.teacher.build(), self.student.policy(task)
+        return MixtureBehaviour(teacher, policy, self.beta, self.hold, self.noise)
 
     def identity(self) -> dict[str, Any]:
         """What the episodes depend on, but for `hold`, which follows from the settings of the rollouts."""
-        return {**self.teacher.identity(), **self.student.identity(), "beta": self.beta}
+        noise = {"noise": asdict(self.noise)} if self.noise.probability else {}
+        return {**self.teacher.identity(), **self.student.identity(), "beta": self.beta, **noise}
 
 
 Actor = TeacherActor | StudentActor | MixtureActor

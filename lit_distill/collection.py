@@ -49,7 +49,8 @@ class CollectSettings:
         teacher: which teacher: `class_path` and, if it takes any, `init_args`.
         student: checkpoint of a student that acts while the teacher labels every state; null: the teacher
             acts.
-        noise: perturbs what the teacher executes, never the label; off by default, as in the paper.
+        noise: perturbs what the teacher, or the student, executes, never the label; off by default, as in the
+            paper.
         execute_steps: actions executed of each chunk before whoever acts looks again; 16 as in the paper, 4
             gives four times as many labelled observations per episode.
         label_every: with a student: the teacher labels, and a sample is stored, every so many control steps,
@@ -90,10 +91,6 @@ class CollectSettings:
                 f"label_every: must be 0 or a divisor of execute_steps ({self.execute_steps}), "
                 f"got {self.label_every}"
             )
-        if self.student is not None and self.noise.probability:
-            raise LitDistillError(
-                "noise: is for the teacher's rollouts; with a student add --settings.noise.probability 0"
-            )
         self.teacher_spec()
 
     def teacher_spec(self) -> TeacherSpec:
@@ -107,7 +104,7 @@ class CollectSettings:
     def mixture(self, student: str, beta: float) -> MixtureActor:
         """The teacher with probability `beta`, else the student in a checkpoint; the teacher labels."""
         hold = self.execute_steps if self.label_every else 0
-        return MixtureActor(self.teacher_spec(), StudentActor(student), beta, hold)
+        return MixtureActor(self.teacher_spec(), StudentActor(student), beta, hold, self.noise)
 
     def rollouts(self, task: Task) -> Rollouts:
         """The teacher's on `teacher` (or `official`) states, or the student's on `student` states.

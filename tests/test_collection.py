@@ -341,6 +341,18 @@ def test_a_students_rollouts_are_labelled_by_the_teacher_and_start_from_student_
         assert transition.teacher_actions is not None and transition.value is not None
 
 
+def test_noise_changes_what_the_student_executes_and_no_label(tmp_path: Path, student: str):
+    folder = run(tmp_path, student=student, noise=ActionNoise(0.5, gripper=1.0), episodes=4)
+    assert Manifest.load(folder).sources["student"].identity["noise"]["probability"] == 0.5
+    perturbed = [t for t in transitions_of(folder) if t.behaviour == "student+noise"]
+    others = [t for t in transitions_of(folder) if t.behaviour == "student"]
+    assert perturbed and others
+    assert all(len(set(t.actions[:, 6])) == 1 and abs(t.actions[0, 6]) == 1.0 for t in perturbed)
+    assert not any(abs(t.actions[0, 6]) == 1.0 for t in others)
+    for transition in perturbed:
+        assert transition.teacher_actions is not None and not transition.teacher_actions[:, 2:].any()
+
+
 def test_sources_lie_side_by_side_and_another_student_is_refused(tmp_path: Path, student: str):
     changes = {"student": student, "noise": ActionNoise(), "episodes": 2}
     run(tmp_path, episodes=2)
@@ -398,7 +410,6 @@ def test_a_student_in_this_process_leaves_torchs_threads_alone(tmp_path: Path, s
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"student": "x.ckpt"}, "noise: is for the teacher's rollouts"),
         (
             {"student": "x.ckpt", "noise": ActionNoise(), "episodes": 101},
             "episodes: the 'student' split has 100",
