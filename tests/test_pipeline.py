@@ -453,3 +453,66 @@ def test_a_dagger_file_that_begins_elsewhere_is_refused_before_anything_runs(
 
 def test_durations_are_read_at_a_glance() -> None:
     assert (duration(59.4), duration(60), duration(185)) == ("59 s", "1 min 0 s", "3 min 5 s")
+
+
+# ---- AWAC after DAgger
+
+
+def awac_config() -> dict[str, Any]:
+    """Four updates on the rollouts of DAgger's student."""
+    config: dict[str, Any] = json.loads(json.dumps(TINY).replace("tiny", "tiny_awac"))
+    init_from = "runs/tiny_dagger/${data.init_args.task}/best.ckpt"
+    config["model"] = {
+        "class_path": "lit_distill.algorithms.awac.AWAC",
+        "init_args": {"network": TINY["model"]["init_args"]["network"], "init_from": init_from},  # type: ignore[index]
+    }
+    rollouts = {"student": init_from, "episodes": 20, "image_size": 32, "workers": 0}
+    rollouts["teacher"] = {"class_path": "lit_distill.sim.fake.FakeTeacher"}
+    config["data"] = {
+        "class_path": "datamodules.replay.ReplayDataModule",
+        "init_args": {"task": TASK, "batch_size": 8, "steps_per_epoch": 4, "collect_student": rollouts},
+    }
+    keep, _ = config["trainer"]["callbacks"]
+    keep["init_args"] = {
+        "dirpath": "runs/tiny_awac/${data.init_args.task}",
+        "save_top_k": 0,
+        "save_last": True,
+        "enable_version_counter": False,
+    }
+    return config
+
+
+@pytest.fixture
+def awac(dagger: Study) -> Study:
+    Path("tiny_awac.yaml").write_text(yaml.safe_dump(awac_config()))
+    return replace(dagger, awac_config="tiny_awac.yaml")
+
+
+def test_awac_follows_dagger_with_its_students_rollouts_and_is_reused(
+    awac: Study, commands: CommandsInThisProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_with(commands, [TASK], awac)
+    assert commands.take() == ["collect", *["fit", "test"] * 3, "evaluate"]
+    result = json.loads(Path(f"experiments/results/demo/{TASK}-awac-dev3.json").read_text())
+    assert result["config"]["training"]["algorithm"] == "awac"
+    assert result["config"]["training"]["init_from"] == f"runs/tiny_dagger/{TASK}/best.ckpt"
+    said = capsys.readouterr().out
+    assert f"{Path('data') / TASK}: student success" in said
+    assert "steps, ms per chunk (p50): teacher / bc / dagger / awac" in said
+
+    run_with(commands, [TASK], awac)
+    assert commands.take() == ["collect"]
+    assert capsys.readouterr().out.count("is there: reused") == 7
+
+
+def test_other_settings_of_awac_collect_nothing_again_but_another_student_does(
+    awac: Study, commands: CommandsInThisProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_with(commands, [TASK], awac)
+    capsys.readouterr()
+    run_with(commands, [TASK], replace(awac, awac_options={"model.init_args.lambda_tpr": 0.0}))
+    said = capsys.readouterr().out
+    assert "20 student episodes, all there: reused" in said and "deleted" not in said
+    run_with(commands, [TASK], replace(awac, dagger_options={"model.init_args.lr": 0.002}))
+    said = capsys.readouterr().out
+    assert "student episodes deleted: they were of another training" in said

@@ -1,6 +1,6 @@
 """The verb `pipeline`: the stages in a row, each the very command that a user could type.
 
-    collect -> fit -> test (-> dagger -> test dagger) -> evaluate (the teacher, on the same states)
+    collect -> fit -> test (-> dagger -> test dagger) (-> awac -> test awac) -> evaluate (the teacher)
 
 for each task. What is there already, made with the same settings, is reused; a killed pipeline goes on where
 it stopped. The table at the end is made from the results files alone.
@@ -43,6 +43,8 @@ def run(
     fit_options: dict[str, Any] = {},  # noqa: B006 (never changed)
     dagger_config: str | None = None,
     dagger_options: dict[str, Any] = {},  # noqa: B006 (never changed)
+    awac_config: str | None = None,
+    awac_options: dict[str, Any] = {},  # noqa: B006 (never changed)
     study: str = "demo",
     method: str = "bc",
     results: str = "experiments/results",
@@ -63,6 +65,8 @@ def run(
             `trainer.max_epochs: 10`.
         dagger_config: YAML file for DAgger, which begins with the student of `fit_config`; null: no DAgger.
         dagger_options: keys of that file with other values.
+        awac_config: YAML file for AWAC, which begins with DAgger's student; null: no AWAC.
+        awac_options: keys of that file with other values.
         study: folder of the results files.
         method: what the results of the student of `fit_config` are called.
         results: root of the results files.
@@ -79,6 +83,8 @@ def run(
         fit_options=flat(fit_options),
         dagger_config=dagger_config,
         dagger_options=flat(dagger_options),
+        awac_config=awac_config,
+        awac_options=flat(awac_options),
         study=study,
         method=method,
         results=results,

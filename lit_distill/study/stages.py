@@ -9,20 +9,20 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lit_distill.behaviours import TeacherActor
+from lit_distill.behaviours import STUDENT, TeacherActor
 from lit_distill.cli import PROGRAM
 from lit_distill.collection import CollectSettings
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Protocol
 from lit_distill.manifest import Manifest
-from lit_distill.networks.checkpoint import checkpoint_sha256
+from lit_distill.networks.checkpoint import checkpoint_sha256, student_sha256
 from lit_distill.results import ResultName
 from lit_distill.shards import discard
 from lit_distill.study.evaluate import teacher_config
 from lit_distill.study.stored import stored_result
 from lit_distill.study.training import FitConfig, Training
 
-TEACHER, DAGGER = "teacher", "dagger"
+TEACHER, DAGGER, AWAC = "teacher", "dagger", "awac"
 
 
 class Student(NamedTuple):
@@ -50,8 +50,9 @@ class Student(NamedTuple):
         return FitConfig(self.config, task, self.options)
 
     def arguments(self, task: str, study: Study) -> list[str]:
-        """Of `fit` and `test`: the training data are what `collect` made, `fit` makes none."""
-        options = ["--config", self.config, "--data.task", task, "--data.collect", "null"]
+        """Of `fit` and `test`: the teacher's data are what `collect` made, `fit` makes none of them."""
+        teacher_data = f"--data.{self.fit_config(task).teacher_data}"
+        options = ["--config", self.config, "--data.task", task, teacher_data, "null"]
         if study.root != Study.root:
             options += ["--data.root", study.root]
         for key, value in self.options.items():
@@ -68,6 +69,8 @@ class Study:
     fit_options: dict[str, Any] = field(default_factory=dict)
     dagger_config: str | None = None
     dagger_options: dict[str, Any] = field(default_factory=dict)
+    awac_config: str | None = None
+    awac_options: dict[str, Any] = field(default_factory=dict)
     study: str = "demo"
     method: str = "bc"
     results: str = "experiments/results"
@@ -78,10 +81,14 @@ class Study:
     @property
     def students(self) -> list[Student]:
         """In the order in which they are trained: each begins with the one before it."""
-        first = Student(self.method, self.fit_config, self.fit_options, "fit", "test")
-        if self.dagger_config is None:
-            return [first]
-        return [first, Student(DAGGER, self.dagger_config, self.dagger_options, DAGGER, f"test {DAGGER}")]
+        students = [Student(self.method, self.fit_config, self.fit_options, "fit", "test")]
+        for method, config, options in (
+            (DAGGER, self.dagger_config, self.dagger_options),
+            (AWAC, self.awac_config, self.awac_options),
+        ):
+            if config is not None:
+                students.append(Student(method, config, options, method, f"test {method}"))
+        return students
 
 
 class Stage(NamedTuple):
@@ -105,10 +112,10 @@ def check_students(task: str, study: Study) -> None:
     """Raise LitDistillError unless every student begins with the checkpoint that the one before it writes."""
     configs = [student.fit_config(task) for student in study.students]
     for student, config, before in zip(study.students[1:], configs[1:], configs, strict=False):
-        if config.init_from != [str(best := before.checkpoints / "best.ckpt")]:
+        if config.init_from != [str(before.chosen)]:
             raise LitDistillError(
                 f"{student.config}: its init_from is {', '.join(config.init_from) or 'null'}, but the stage "
-                f"before it writes {best}"
+                f"before it writes {before.chosen}"
             )
 
 
@@ -136,39 +143,43 @@ def fit_stage(task: str, study: Study, student: Student) -> Stage:
     resume = ["--ckpt_path", str(training.last)] if training.can_resume() else []
 
     def begin() -> None:
-        if config.has_rounds and not training.is_begun():
-            _discard_rounds(Path(study.root) / task)
+        if config.makes and not training.is_begun():
+            _discard_others(Path(study.root) / task, config)
         training.begin()
 
     return Stage(
         student.fit,
         ["fit", *student.arguments(task, study), *resume],
-        str(training.best) if training.is_done() else None,
+        str(training.chosen) if training.is_done() else None,
         begin,
         training.finish,
     )
 
 
-def _discard_rounds(folder: Path) -> None:
+def _discard_others(folder: Path, config: FitConfig) -> None:
     """Rollouts of another training's students go, as its checkpoints do."""
-    rounds = [source for source in Manifest.load(folder).sources if source.startswith(f"{DAGGER}-")]
-    for line in discard(folder, rounds):
+    present = Manifest.load(folder).sources
+    sources = [source for source in present if source.startswith(str(config.makes))]
+    if sources == [STUDENT]:
+        acting = present[STUDENT].identity.get("student_sha256")
+        sources = [] if [acting] == [student_sha256(path) for path in config.init_from] else sources
+    for line in discard(folder, sources):
         print(f"{line}: they were of another training", flush=True)
 
 
 def test_stage(task: str, study: Study, student: Student) -> Stage:
     """A student's evaluation; the options of LiberoEvaluation are those of the last callback."""
     config = student.fit_config(task)
-    best = Training.of(config, study.root, task).best
+    chosen = config.chosen
     name = student.result(task, study)
     callback = "trainer.callbacks"
-    arguments = ["test", *student.arguments(task, study), "--ckpt_path", str(best)]
+    arguments = ["test", *student.arguments(task, study), "--ckpt_path", str(chosen)]
     for option in ("study", "method"):
         arguments += [f"--{callback}.{option}", getattr(name, option)]
     if study.results != Study.results:
         arguments += [f"--{callback}.results", study.results]
     arguments += changed(study.protocol, config.protocol, f"{callback}.protocol")
-    return _evaluation(student.test, arguments, name, study, {"checkpoint": checkpoint_sha256(best)})
+    return _evaluation(student.test, arguments, name, study, {"checkpoint": checkpoint_sha256(chosen)})
 
 
 def teacher_stage(task: str, study: Study) -> Stage:

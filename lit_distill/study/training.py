@@ -25,9 +25,9 @@ from lit_distill.lightning_cli import DEFAULTS
 from lit_distill.manifest import Manifest
 from lit_distill.networks.checkpoint import checkpoint_sha256
 
-NOTE_NAME = "fit.json"
+NOTE_NAME, BEST_NAME, LAST_NAME = "fit.json", "best.ckpt", "last.ckpt"
 PACKAGES = ("lit_distill", "lightning", "torch")
-ELSEWHERE = ("root", "collect", "num_workers", "ram_limit_mb")
+ELSEWHERE = ("root", "collect", "collect_teacher", "num_workers", "ram_limit_mb")
 """Options of the data module that change where and how data are read, not what is trained."""
 WATCHERS = ("LiberoEvaluation", "HardwareMonitor", "LearningRateMonitor", "TrainingProgress")
 """Callbacks that change nothing in the trained weights."""
@@ -38,10 +38,13 @@ class FitConfig:
 
     Attributes:
         checkpoints: folder of best.ckpt and last.ckpt.
+        chosen: the checkpoint that is tested: best.ckpt, or last.ckpt where none is told to be the best.
         logs: folder of the TensorBoard files, one `version_N` in it for each start.
         protocol: of its LiberoEvaluation.
         init_from: checkpoints of students that it begins with.
-        has_rounds: whether it collects rollouts of its students (DAgger).
+        makes: how the sources begin whose rollouts it collects itself (DAgger's rounds, AWAC's student), None
+            without any.
+        teacher_data: option of the data module with which it would collect the teacher's.
 
     Raises:
         LitDistillError: not a configuration that the pipeline can use.
@@ -65,7 +68,9 @@ class FitConfig:
         callbacks = trainer.get("callbacks") or []
         self._path = path
         self.checkpoints = Path(self._option(callbacks, "ModelCheckpoint", "dirpath"))
-        if not callbacks[-1]["class_path"].endswith(".LiberoEvaluation"):
+        keeps = next(each.get("init_args", {}) for each in callbacks if _is(each, "ModelCheckpoint"))
+        self.chosen = self.checkpoints / (LAST_NAME if keeps.get("save_top_k") == 0 else BEST_NAME)
+        if not _is(callbacks[-1], "LiberoEvaluation"):
             raise LitDistillError(
                 f"{path}: trainer.callbacks: LiberoEvaluation must be the last one, so that "
                 "--trainer.callbacks.protocol... reaches it"
@@ -74,14 +79,17 @@ class FitConfig:
         parts = [content["model"], *callbacks]
         starts = [part.get("init_args", {}).get("init_from") for part in parts]
         self.init_from = [path for path in starts if path is not None]
-        self.has_rounds = any(callback["class_path"].endswith(".DAggerRounds") for callback in callbacks)
+        replays = _is(content["data"], "ReplayDataModule")
+        rounds = any(_is(callback, "DAggerRounds") for callback in callbacks)
+        self.makes = "dagger-" if rounds else "student" if replays else None
+        self.teacher_data = "collect_teacher" if replays else "collect"
         logger = trainer["logger"]["init_args"]
         self.logs = Path(logger["save_dir"]) / logger["name"]
 
     def _option(self, callbacks: list[dict[str, Any]], name: str, option: str) -> Any:
         for callback in callbacks:
             value = callback.get("init_args", {}).get(option)
-            if callback["class_path"].endswith(f".{name}") and value is not None:
+            if _is(callback, name) and value is not None:
                 return value
         raise LitDistillError(f"{self._path}: trainer.callbacks needs a {name} with a {option}")
 
@@ -107,11 +115,16 @@ class FitConfig:
         return digest.hexdigest()
 
 
+def _is(part: dict[str, Any], name: str) -> bool:
+    """Whether a part of a file is of a class of this name."""
+    return str(part["class_path"]).endswith(f".{name}")
+
+
 @dataclass(frozen=True)
 class Training:
     """One training of the pipeline: its folder and all that it depends on."""
 
-    folder: Path
+    chosen: Path
     depends_on: dict[str, Any]
 
     @classmethod
@@ -125,56 +138,52 @@ class Training:
         }
         if config.init_from:
             depends_on["init_from"] = {path: checkpoint_sha256(path) for path in config.init_from}
-        return cls(config.checkpoints, json.loads(json.dumps(depends_on)))
-
-    @property
-    def best(self) -> Path:
-        """The chosen checkpoint."""
-        return self.folder / "best.ckpt"
+        return cls(config.chosen, json.loads(json.dumps(depends_on)))
 
     @property
     def last(self) -> Path:
         """The latest checkpoint, to resume from."""
-        return self.folder / "last.ckpt"
+        return self.chosen.with_name(LAST_NAME)
 
     def is_begun(self) -> bool:
         """Whether the folder is this training's, finished or not."""
         return self._note().get("depends_on") == self.depends_on
 
     def is_done(self) -> bool:
-        """Whether best.ckpt is what this training gave."""
-        done = self._note().get("best_sha256")
-        return self.is_begun() and self.best.is_file() and done == checkpoint_sha256(self.best)
+        """Whether the chosen checkpoint is what this training gave."""
+        done = self._note().get("chosen_sha256")
+        return self.is_begun() and self.chosen.is_file() and done == checkpoint_sha256(self.chosen)
 
     def can_resume(self) -> bool:
         """Whether this training was begun, and not finished, and left a whole last.ckpt."""
-        return self.is_begun() and "best_sha256" not in self._note() and zipfile.is_zipfile(self.last)
+        return self.is_begun() and "chosen_sha256" not in self._note() and zipfile.is_zipfile(self.last)
 
     def begin(self) -> None:
         """Note that this training begins; what another one left in the folder goes, unless it is resumed."""
         if self.can_resume():
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.chosen.parent.mkdir(parents=True, exist_ok=True)
         self._note_path.unlink(missing_ok=True)
-        for checkpoint in (self.best, self.last):
-            checkpoint.unlink(missing_ok=True)
+        for name in (BEST_NAME, LAST_NAME):
+            self.chosen.with_name(name).unlink(missing_ok=True)
         self._write({"depends_on": self.depends_on})
 
     def finish(self) -> None:
         """Note that it is done.
 
         Raises:
-            LitDistillError: there is no best.ckpt.
+            LitDistillError: there is no such checkpoint.
         """
-        if not self.best.is_file():
+        if not self.chosen.is_file():
             raise LitDistillError(
-                f"{self.best}: fit ended without it; its ModelCheckpoint needs `filename: best` and a monitor"
+                f"{self.chosen}: fit ended without it; its ModelCheckpoint needs `filename: best` and a "
+                "monitor, or `save_top_k: 0` and `save_last: true`"
             )
-        self._write({"depends_on": self.depends_on, "best_sha256": checkpoint_sha256(self.best)})
+        self._write({"depends_on": self.depends_on, "chosen_sha256": checkpoint_sha256(self.chosen)})
 
     @property
     def _note_path(self) -> Path:
-        return self.folder / NOTE_NAME
+        return self.chosen.with_name(NOTE_NAME)
 
     def _note(self) -> dict[str, Any]:
         try:
