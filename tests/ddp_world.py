@@ -71,3 +71,27 @@ class KillAll(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *arguments: Any) -> None:
         if trainer.global_step == self.step and trainer.is_global_zero:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class TraceReplay(Callback):
+    """The same of AWAC: transitions and loss of every step, Q separation, weights."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.path = Path(folder)
+        self.name = name
+        self.seen: dict[str, Any] = {"steps": [], "q": []}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.seen["steps"].append([batch["index"].tolist(), outputs["loss"].item()])
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        self.seen["q"].append({name: float(metrics[name]) for name in metrics if name.startswith("q/")})
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        weights = pl_module.state_dict().items()
+        self.seen["weights"] = {name: tensor.flatten().double().tolist() for name, tensor in weights}
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / f"{self.name}-{trainer.global_rank}.json").write_text(json.dumps(self.seen))

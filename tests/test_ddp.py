@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from dagger_training import EPISODES, EPOCHS, FAKE_TEACHER, TASK, make_data, use_toy_world
+from ddp_launch import launch
 from ddp_world import evaluate_on_fakes
 
 import callbacks.libero_evaluation
 from lit_distill.cli import main
 from lit_distill.manifest import Manifest
 
-TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu")
 EQUAL, NOISE = 1e-5, 2e-3
 """Relative difference that the order of floating-point sums makes in the first steps, and after some: where a
 gradient is all noise, AdamW makes a whole step of it."""
@@ -88,16 +85,7 @@ def on_one(folder: Path, root: Path, dagger: bool) -> dict[str, Any]:
 def on_two(folder: Path, root: Path, dagger: bool, *more: dict[str, Any], resume: str | None = None) -> Any:
     """What two processes wrote down, or the exit status where they did not come to that."""
     config = write_config(folder, root, "two", dagger, {"class_path": "ddp_world.ToyWorld"}, *more)
-    command = [sys.executable, "-m", "lit_distill", "fit", "--config", config, *TWO]
-    if resume is not None:
-        command += ["--ckpt_path", resume]
-    here = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
-    # "lo": machines whose name has no address of their own
-    environment = os.environ | {"PYTHONPATH": here, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    if ended.returncode != 0:
-        return ended.returncode
-    return [json.loads((folder / f"two-{rank}.json").read_text()) for rank in (0, 1)]
+    return launch(config, folder, *(["--ckpt_path", resume] if resume is not None else []))
 
 
 @pytest.fixture(autouse=True)

@@ -273,11 +273,17 @@ class AWAC(LightningModule):
         return self.validation_step(batch, batch_idx)
 
     def augment(self, batch: ReplayBatch) -> ReplayBatch:
-        """Shift both views of the actor's batch: a pure function of seed, step and place in the batch."""
-        generator = positional_generator(self.seed, self.global_step)
-        agentview = self.shift(batch["agentview"], generator)
-        wrist = self.shift(batch["wrist"], generator)
-        return cast(ReplayBatch, {**batch, "agentview": agentview, "wrist": wrist})
+        """Shift both views for the actor: a pure function of seed, step and place in the global batch."""
+        before = self.global_rank * len(batch["proprio"])  # processes have equal parts, in their order
+        views = {
+            view: self.shift(
+                batch[view],  # type: ignore[literal-required]
+                positional_generator(self.seed, self.global_step, number),
+                before,
+            )
+            for number, view in enumerate(("agentview", "wrist"))
+        }
+        return cast(ReplayBatch, {**batch, **views})
 
     def configure_optimizers(self) -> Any:
         """One AdamW with a group for the actor and one for the critics: they share no weight."""

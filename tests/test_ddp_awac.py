@@ -1,0 +1,78 @@
+"""AWAC on two processes (gloo), by the command that users type, against one process."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+from dagger_training import FAKE_TEACHER, TASK, make_data, use_toy_world
+from ddp_launch import launch
+
+from lit_distill.cli import main
+
+EQUAL = 1e-4
+STEPS = 6
+
+
+def write_config(folder: Path, root: Path, name: str) -> str:
+    """A small conf/awac.yaml, whose processes write down what they do; it collects the student's episodes."""
+    student = str(root / "bc.ckpt")
+    network = {"channels": [8, 8, 16], "image_size": 16, "hidden": 16}
+    rollouts = {"student": student, "teacher": FAKE_TEACHER, "episodes": 20, "image_size": 16, "workers": 0}
+    toy = [{"class_path": "ddp_world.ToyWorld"}] if name == "two" else []
+    config = {
+        "model": {
+            "class_path": "lit_distill.algorithms.awac.AWAC",
+            "init_args": {"network": network, "init_from": student, "mean_every": 2, "shift_pixels": 2},
+        },
+        "data": {
+            "class_path": "datamodules.replay.ReplayDataModule",
+            "init_args": {
+                **{"task": TASK, "root": str(root), "batch_size": 8, "steps_per_epoch": STEPS // 2},
+                "collect_student": rollouts,
+            },
+        },
+        "trainer": {
+            "max_epochs": 2,
+            "precision": "32-true",
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "logger": {"init_args": {"save_dir": str(folder), "name": f"log-{name}"}},
+            "callbacks": [
+                *toy,
+                {"class_path": "callbacks.q_separation.QSeparation"},
+                {
+                    "class_path": "ddp_world.TraceReplay",
+                    "init_args": {"folder": str(folder), "name": name},
+                },
+            ],
+        },
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return str(path)
+
+
+def test_awac_on_two_processes_is_awac_on_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same transitions in every global batch; losses, Q and weights but for the order of sums."""
+    use_toy_world(monkeypatch)
+    alone, shared = make_data(tmp_path / "alone"), make_data(tmp_path / "shared")
+    config = write_config(tmp_path, alone, "one")
+    assert main(["fit", "--config", config, "--trainer.accelerator", "cpu", "--trainer.devices", "1"]) == 0
+    one = json.loads((tmp_path / "one-0.json").read_text())
+    two = launch(write_config(tmp_path, shared, "two"), tmp_path)
+    assert not isinstance(two, int), two
+    assert len(one["steps"]) == len(two[0]["steps"]) == STEPS
+    for (drawn, loss), left, right in zip(one["steps"], two[0]["steps"], two[1]["steps"], strict=True):
+        assert drawn == left[0] + right[0]
+        assert (left[1] + right[1]) / 2 == pytest.approx(loss, rel=EQUAL)
+    for rank in two:
+        for found, expected in zip(rank["q"], one["q"], strict=True):
+            assert found == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    assert two[0]["weights"] == two[1]["weights"]
+    for name, values in one["weights"].items():
+        apart = math.dist(two[0]["weights"][name], values) / max(math.hypot(*values), 1e-2)
+        assert apart < 0.01, name
