@@ -13,6 +13,8 @@ from lit_distill.teachers.microwave import DOOR_OUTSIDE_M, Microwave
 # LIBERO's microwave is open below -1.3 rad; at 0 it is shut, and it stops at -2.09 rad.
 OPEN_RAD, PUSH_OPEN_RAD = -1.25, -1.5
 """A door that stands at the first angle leaves room for the hand; one that is being pushed goes further."""
+WIDE_RAD = -2.0
+"""A door that stands so far open is in nobody's way; it stops a little further."""
 PUSH_AT_M = 0.19
 """Distance from the hinge of the place that is pushed: the bar of the door begins at 0.227 m."""
 BELOW_TOP_M = 0.03
@@ -85,6 +87,17 @@ class OpenDoor(_PushDoor):
 
     def _angle(self) -> float:
         return self.microwave.angle - OPEN_RAD
+
+
+class OpenWide(OpenDoor):
+    """Opens a microwave as far as it goes, where the door is still in the way; see `skills.Skill`."""
+
+    def done(self) -> bool:
+        """Whether it goes no further; see `Skill`."""
+        return self.microwave.angle < WIDE_RAD
+
+    def _angle(self) -> float:
+        return self.microwave.angle - WIDE_RAD
 
 
 def push_door(scene: Scene, hand: Hand, microwave: Microwave, outside: bool) -> np.ndarray:

@@ -13,6 +13,7 @@ REST_M = np.array([-0.035, -0.066, FLOOR_M])
 """Where the mug's origin is put, in the microwave's frame: as deep as the hand before its front allows, and
 so far left that the hand clears the panel on the right, which stands out."""
 ALIGNED_M = 0.012
+FRONT_M = -0.088
 TOP_M = 0.187
 DOOR_LENGTH_M = 0.259
 DOOR_OUTSIDE_M = 0.025
@@ -41,6 +42,10 @@ class Microwave:
     def outside(self, point: np.ndarray) -> np.ndarray:
         """A point [3] of the microwave's frame, in the world."""
         return self.scene.position(self.name) + self.scene.rotation(self.name) @ point
+
+    def turned(self, offset: np.ndarray) -> np.ndarray:
+        """An offset [3] in the microwave's frame, in the world's."""
+        return self.scene.rotation(self.name) @ offset
 
     @property
     def inwards(self) -> np.ndarray:

@@ -12,15 +12,17 @@ from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.aside import FreePlace
 from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Destination, Placement
+from lit_distill.teachers.door import OpenWide
 from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.hand import Hand
 from lit_distill.teachers.mug_grasps import mug_grasps
 from lit_distill.teachers.pushing import Push
 from lit_distill.teachers.put_in_microwave import CarryByDoor, PutInMicrowave
 from lit_distill.teachers.skills import Skill
-from lit_distill.teachers.stand_up import StandUp
 
 PUT_ASIDE_STEPS = 90.0
+HAND_ROOM_M = 0.08
+"""Room around a mug that is put aside, so that the hand can take it by its handle."""
 ASIDE_ANGLES_RAD = np.radians([0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0])
 """Where on the rim a mug may be taken that is put aside, from the point opposite the handle."""
 HIT_COST_RAD, FAR_COST_RAD_M = 3.0, 3.0
@@ -40,7 +42,7 @@ class PutAside(CarryByDoor):
     def _handicap(self, grasp: Grasp) -> float:
         """What speaks against a grasp: being in the way of things, turning, being far."""
         turn, way = self.hand.turn_to(grasp.axis), np.linalg.norm(grasp.position - self.scene.eef_position)
-        return HIT_COST_RAD * self._hits(grasp) + abs(turn) + FAR_COST_RAD_M * float(way)
+        return HIT_COST_RAD * self._hits(grasp, self._geoms) + abs(turn) + FAR_COST_RAD_M * float(way)
 
 
 class MugIntoMicrowave:
@@ -59,8 +61,8 @@ class MugIntoMicrowave:
     ) -> None:
         self.hand, self.target = hand, target
         self.put_in = PutInMicrowave(scene, hand, target, destination, microwave)
-        self.stand_up = StandUp(scene, hand, target)
-        place = FreePlace(scene, target, self.put_in.microwave.reserved)
+        self.make_room = OpenWide(scene, hand, microwave)
+        place = FreePlace(scene, target, self.put_in.microwave.reserved, HAND_ROOM_M)
         self.put_aside = PutAside(scene, hand, target, place, microwave)
 
     def done(self) -> bool:
@@ -73,18 +75,13 @@ class MugIntoMicrowave:
 
     def remaining(self) -> float:
         """See `Skill`."""
-        following = self._next()
-        steps = self.put_in.remaining()
-        if following is self.stand_up:
-            steps += self.stand_up.remaining()
-        elif following is self.put_aside:
-            steps += PUT_ASIDE_STEPS
-        return steps
+        return self.put_in.remaining() + (0.0 if self._next() is self.put_in else PUT_ASIDE_STEPS)
 
     def _next(self) -> Skill:
         """What the present state calls for."""
         if self.hand.holds(self.target):
-            return self.put_in if self.put_in.has_handle() else self.put_aside
-        if not self.stand_up.done():
-            return self.stand_up if self.stand_up.possible() else self.put_aside
-        return self.put_in if self.put_in.has_room() else self.put_aside
+            return self.put_in if self.put_in.holds() else self.put_aside
+        by_door, otherwise = self.put_in.blocked()
+        if otherwise:
+            return self.put_aside
+        return self.make_room if by_door and not self.make_room.done() else self.put_in
