@@ -23,6 +23,7 @@ OVER_TOP_M = 0.02
 STANDOFF_M = 0.035
 """Distance between the grip site and the side of the door that is pushed, before the fingers come down."""
 LEAD_M = 0.03
+BACK_OUT_M = 0.05
 CLOSED_M = 0.02
 ALIGNED_M = 0.015
 
@@ -96,6 +97,10 @@ class OpenWide(OpenDoor):
         """Whether it goes no further; see `Skill`."""
         return self.microwave.angle < WIDE_RAD
 
+    def goes_on(self, needed: bool) -> bool:
+        """Whether to open it further: where it is in the way, or where the hand is at it already."""
+        return not self.done() and (needed or at_door(self.scene, self.microwave, outside=False))
+
     def _angle(self) -> float:
         return self.microwave.angle - WIDE_RAD
 
@@ -109,6 +114,8 @@ def push_door(scene: Scene, hand: Hand, microwave: Microwave, outside: bool) -> 
         microwave: whose door.
         outside: whether to push from outside, which shuts it.
     """
+    if microwave.catches_hand():
+        return hand.reach(-BACK_OUT_M * microwave.inwards, np.zeros(3), OPEN)
     position, low = scene.eef_position, microwave.top - BELOW_TOP_M + FINGERTIP_M
     hinge, edge, _ = microwave.door()
     away = _away(microwave, outside)

@@ -6,6 +6,7 @@ import numpy as np
 
 from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.destinations import Placement
+from lit_distill.teachers.hand import HAND_HALF_DEPTH_M, HAND_HALF_WIDTH_M, PALM_M
 
 # The inside, in the microwave's frame: x to the right, y inwards, z up; m. Read off its collision boxes.
 FLOOR_M = 0.024
@@ -15,6 +16,10 @@ so far left that the hand clears the panel on the right, which stands out."""
 ALIGNED_M = 0.012
 FRONT_M = -0.088
 TOP_M = 0.187
+CAUGHT_M = 0.015
+"""A hand that reaches further beyond the front than this has to back out before it rises."""
+CEILING_M, SIDES_M = 0.168, (-0.18, 0.18)
+"""Height of the inside's upper end, and where the microwave's sides are."""
 DOOR_LENGTH_M = 0.259
 DOOR_OUTSIDE_M = 0.025
 """Distance of the door's outside from the plane through its hinge."""
@@ -51,6 +56,18 @@ class Microwave:
     def inwards(self) -> np.ndarray:
         """Horizontal direction [3] in which things are put into it."""
         return self.scene.rotation(self.name)[:, 1]
+
+    def foremost_of_hand(self) -> float:
+        """How far inwards the hand reaches, in the microwave's frame, m."""
+        across = np.abs(self.scene.eef_rotation[:, :2].T @ self.inwards)
+        reach = float(across @ [HAND_HALF_WIDTH_M, HAND_HALF_DEPTH_M])
+        return float(self.inside(self.scene.eef_position)[1]) + reach
+
+    def catches_hand(self) -> bool:
+        """Whether the palm is under the ceiling, where the hand cannot rise."""
+        right, _, height = self.inside(self.scene.eef_position)
+        under = SIDES_M[0] < right < SIDES_M[1] and height + PALM_M < CEILING_M
+        return bool(under and self.foremost_of_hand() > FRONT_M + CAUGHT_M)
 
     @property
     def top(self) -> float:

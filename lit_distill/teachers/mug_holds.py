@@ -12,9 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from lit_distill.sim.scene import Scene
-from lit_distill.teachers.grasp import Grasp
-from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, LYING, MUGS, handle_direction
+from lit_distill.teachers.grasp import DOWN, Grasp
+from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, MUGS, handle_direction
 
+LYING, STRAIGHT = 0.74, 0.985
+"""Upward component of the axis of a mug, either way up, from which on it does not lie, and from which on it
+stands straight: in between the hand leans as the mug does."""
 HANDLE_LENGTH_M = 0.052
 """Of a handle, along the mug's axis, where the fingers take all of it."""
 LOWEST_M = 0.018
@@ -46,13 +49,16 @@ def mug_hold(scene: Scene, name: str) -> MugHold | None:
     """How to take hold of a mug in its present pose, None where the hand would be above it."""
     shape, rotation, origin = MUGS[scene.category(name)], scene.rotation(name), scene.position(name)
     outwards, lying = handle_direction(scene, name), abs(rotation[2, 2]) < LYING
+    towards_handle = np.array([*np.subtract(shape.handle[:2], shape.axis_xy), 0.0])
     if not lying:
         grip = np.array(shape.grip)
         if rotation[2, 2] < 0.0:
             grip[2] = 2.0 * shape.handle[2] - grip[2]
-        across = np.array([-outwards[1], outwards[0], 0.0])
-        return MugHold(Grasp(origin + rotation @ grip, across, HANDLE_WIDTH_M), outwards, lying=False)
-    towards_handle = np.array([*np.subtract(shape.handle[:2], shape.axis_xy), 0.0])
+        approach = DOWN if abs(rotation[2, 2]) > STRAIGHT else -np.sign(rotation[2, 2]) * rotation[:, 2]
+        across = np.cross(approach, rotation @ towards_handle)
+        across /= np.linalg.norm(across)
+        grasp = Grasp(origin + rotation @ grip, across, HANDLE_WIDTH_M, approach=approach)
+        return MugHold(grasp, outwards, lying=False)
     if float((rotation @ towards_handle) @ outwards) < ASIDE * np.linalg.norm(towards_handle):
         return None
     position = origin + rotation @ np.array(shape.handle)

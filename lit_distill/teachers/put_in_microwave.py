@@ -13,26 +13,28 @@ from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.hand import (
     CLOSE,
     FIRM_COMMAND,
-    HAND_HALF_DEPTH_M,
-    HAND_HALF_WIDTH_M,
     MAX_OPENING_M,
     OPEN,
     SPEED_M,
     TURN_SPEED_RAD,
     Hand,
 )
-from lit_distill.teachers.hand_box import hits, pointing_down
+from lit_distill.teachers.hand_box import hits
 from lit_distill.teachers.microwave import ALIGNED_M, FLOOR_M, FRONT_M, REST_M, Microwave
 from lit_distill.teachers.mug_holds import MugHold, cup_centre, held_by_handle, mug_hold
 from lit_distill.teachers.pick_place import RELEASE_STEPS, PickPlace
 from lit_distill.teachers.pushing import Push
 
 LEAST_INWARDS_M = -0.085
-"""A standing mug whose origin is so deep stands with all of its base inside; the door pushes it further."""
+"""A mug whose middle is so deep stays inside when it is let go; the door pushes it further."""
+REGION_M = -0.072
+"""How deep the mug's origin has to be in the end: where LIBERO's region begins."""
 HAND_REST_M = -0.13
 """Where the hand stops, inwards in the microwave's frame: before its front."""
-WAIT_M = 0.045
-"""So far before the front the foremost part of mug and hand waits until the mug can enter."""
+WAIT_M, TURN_M = 0.045, 0.06
+"""So far before the front the foremost part of mug and hand waits until the mug can enter, and is turned."""
+TURNED_RAD, TURN_AT_M = 0.5, -0.01
+"""From which turn on it is turned there, and how far to the right: away from the door."""
 AT_LIP_M = 0.02
 CARRY_M = 0.014
 """Height of the mug's bottom above the floor of the microwave while it enters."""
@@ -40,10 +42,8 @@ LOWEST_ENTRY_M, BELOW_FLOOR_M = 0.006, -0.003
 ALIGNED_RAD = 0.15
 RELEASE_M = 0.006
 CLEAR_OF_HOLD_M = 0.06
-
-# A mug that tilts in the hand is pressed onto the table.
-TILTED_RAD, LEVEL_RAD = 0.4, 0.1
-PRESS_M, PRESSED_M = 0.02, 0.01
+INSIDE_M, PUSHED_M = 0.02, -0.115
+"""A mug that reaches so far beyond the front can be pushed inwards, until its near side is so deep."""
 
 
 class CarryByDoor(PickPlace):
@@ -69,7 +69,9 @@ class CarryByDoor(PickPlace):
 
     def _hits(self, grasp: Grasp, geoms: np.ndarray) -> int:
         """How many of some geoms the open hand would hit at a grasp."""
-        return hits(grasp.position, pointing_down(grasp.axis), MAX_OPENING_M, self.scene.geom_boxes(geoms))
+        across = np.cross(grasp.approach, grasp.axis)
+        rotation = np.stack([grasp.axis, across, grasp.approach], axis=1)
+        return hits(grasp.position, rotation, MAX_OPENING_M, self.scene.geom_boxes(geoms))
 
 
 class PutInMicrowave(CarryByDoor):
@@ -85,15 +87,19 @@ class PutInMicrowave(CarryByDoor):
 
     def done(self) -> bool:
         """Whether the mug is inside, or will be once the door pushes it, and the hand has let go of it."""
-        inside = self.destination.reached() or self._stands_inside()
         hold = mug_hold(self.scene, self.target)
         away = hold is None or np.linalg.norm(hold.grasp.position - self.scene.eef_position) > CLEAR_OF_HOLD_M
         let_go = not self.hand.holds(self.target) and (away or self.scene.closing_command <= OPEN)
-        return bool(inside and let_go)
+        return bool(let_go and (self.destination.reached() or self._will_be_inside()))
 
-    def _stands_inside(self) -> bool:
-        _, inwards, height = self.microwave.inside(self.scene.position(self.target))
-        return bool(inwards > LEAST_INWARDS_M and height > FLOOR_M - RELEASE_M)
+    def _will_be_inside(self) -> bool:
+        """Whether it is on the floor, so that the door pushes it into the region."""
+        corners = self.microwave.inside(self.scene.corners(self.target))
+        origin = self.microwave.inside(self.scene.position(self.target))[1]
+        centre = self.microwave.inside(cup_centre(self.scene, self.target))[1]
+        pushed = origin + max(0.0, FRONT_M - corners[:, 1].min())
+        on_floor = corners[:, 2].min() > FLOOR_M - RELEASE_M and centre > LEAST_INWARDS_M
+        return bool(on_floor and pushed > REGION_M)
 
     def holds(self) -> bool:
         """Whether the hand holds the mug so that it can put it in."""
@@ -107,6 +113,11 @@ class PutInMicrowave(CarryByDoor):
         by_door = self._hits(hold.grasp, self.microwave.door_geoms)
         otherwise = self._hits(hold.grasp, self._but_the_door)
         return by_door > 0, otherwise > 0 or not self.hand.within_reach(hold.grasp.position)
+
+    def protrudes(self) -> bool:
+        """Whether the mug is partly inside, and closed fingers can push it further."""
+        inwards = self.microwave.inside(self.scene.corners(self.target))[:, 1]
+        return bool(inwards.max() > FRONT_M + INSIDE_M and inwards.min() < PUSHED_M)
 
     def _turn(self, hold: MugHold) -> float:
         """Turn (rad, world z) that makes a hold point out of the microwave."""
@@ -131,13 +142,12 @@ class PutInMicrowave(CarryByDoor):
         if hold is None or self.scene.closing_command < FIRM_COMMAND:
             return self.hand.wait(CLOSE)
         right, foremost, bottom, inwards = self._where(target)
-        if not hold.lying and self._has_to_be_levelled(target):
-            press = np.array([0.0, min(0.0, -WAIT_M - foremost), self.scene.surface - target.bottom - PRESS_M])
-            press[2] = press[2] if foremost < -AT_LIP_M else CARRY_M - bottom
-            return self.hand.servo(self.microwave.turned(press), 0.0, CLOSE)
         yaw = self.hand.turn_by(self._turn(hold))
         aligned = abs(REST_M[0] - right) < ALIGNED_M and abs(yaw) < ALIGNED_RAD
-        offset = np.array([REST_M[0] - right, -WAIT_M - foremost, CARRY_M - bottom])
+        if abs(yaw) > TURNED_RAD:
+            offset = np.array([TURN_AT_M - right, -TURN_M - foremost, CARRY_M - bottom])
+        else:
+            offset = np.array([REST_M[0] - right, -WAIT_M - foremost, CARRY_M - bottom])
         if foremost > -AT_LIP_M and bottom < BELOW_FLOOR_M:
             offset[:2] = 0.0  # before the step up to the floor: rise
         elif foremost > 0.0 or (bottom > LOWEST_ENTRY_M and aligned):
@@ -156,16 +166,8 @@ class PutInMicrowave(CarryByDoor):
         right = float(microwave.inside(cup_centre(scene, self.target))[0])
         mug = float(microwave.inside(scene.corners(self.target))[:, 1].max())
         inwards = float(microwave.inside(scene.eef_position)[1])
-        across = np.abs(scene.eef_rotation[:, :2].T @ microwave.inwards)
-        hand = inwards + float(across @ [HAND_HALF_WIDTH_M, HAND_HALF_DEPTH_M])
         bottom = target.bottom - microwave.outside(np.zeros(3))[2] - FLOOR_M
-        return right, max(mug, hand) - FRONT_M, float(bottom), inwards
-
-    def _has_to_be_levelled(self, target: Extent) -> bool:
-        """Whether the mug tilts in the hand, more than may remain once the table presses it level."""
-        tilt = np.arccos(min(1.0, abs(float(self.scene.rotation(self.target)[2, 2]))))
-        pressed = target.bottom < self.scene.surface + PRESSED_M
-        return bool(tilt > (LEVEL_RAD if pressed else TILTED_RAD))
+        return right, max(mug, microwave.foremost_of_hand()) - FRONT_M, float(bottom), inwards
 
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
         _, _, bottom, inwards = self._where(target)
