@@ -20,7 +20,8 @@ CAUGHT_M = 0.015
 """A hand that reaches further beyond the front than this has to back out before it rises."""
 CEILING_M, SIDES_M = 0.168, (-0.18, 0.18)
 """Height of the inside's upper end, and where the microwave's sides are."""
-DOOR_LENGTH_M = 0.259
+FREE_BEFORE_M = 0.05
+"""How much stays free before the front."""
 DOOR_OUTSIDE_M = 0.025
 """Distance of the door's outside from the plane through its hinge."""
 
@@ -89,10 +90,11 @@ class Microwave:
         corners = self.scene.box_corners(self.door_geoms)
         return Extent(corners.min(axis=0), corners.max(axis=0))
 
-    def reserved(self) -> Extent:
-        """World-aligned box around the microwave and all that its door sweeps."""
-        extent, (hinge, _, _) = self.scene.extent(self.name), self.door()
-        return Extent(np.minimum(extent.low, hinge - DOOR_LENGTH_M), np.maximum(extent.high, hinge))
+    def front(self) -> Extent:
+        """World-aligned box around where a hand before the front is, as wide as the inside."""
+        corners = [(SIDES_M[0], FRONT_M - FREE_BEFORE_M, 0.0), (SIDES_M[1], FRONT_M, TOP_M)]
+        ends = np.array([self.outside(np.array(corner)) for corner in corners])
+        return Extent(ends.min(axis=0), ends.max(axis=0))
 
 
 class InMicrowave:

@@ -25,9 +25,11 @@ LOWEST_M = 0.018
 AT_HANDLE_M = 0.025
 HANDLE_ENDS = (0.15, 0.95)
 """Which part of a mug's height has the handle beside it."""
-ALONG, ASIDE = 0.7, 0.5
-"""Share of the closing direction along the mug's axis from which on the fingers have the whole handle, and
-level share of the handle's direction from which on the mug is beside the hand."""
+ALONG = 0.7
+"""Share of the closing direction along the mug's axis from which on the fingers have the whole handle."""
+LOWEST_RAD, UPRIGHT_RAD, MOST_LEAN_RAD = -0.6, 0.35, 0.7
+"""Elevation of a lying mug's handle below which the hand does not get to it, and above which the hand leans,
+so that the mug is beside it once it points down again; and by how much it leans at most."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,20 @@ def mug_hold(scene: Scene, name: str) -> MugHold | None:
         across /= np.linalg.norm(across)
         grasp = Grasp(origin + rotation @ grip, across, HANDLE_WIDTH_M, approach=approach)
         return MugHold(grasp, outwards, lying=False)
-    if float((rotation @ towards_handle) @ outwards) < ASIDE * np.linalg.norm(towards_handle):
+    along = np.array([*rotation[:2, 2], 0.0])
+    along /= np.linalg.norm(along)
+    handle = rotation @ towards_handle
+    elevation = float(np.arctan2(handle[2], handle @ outwards))
+    if elevation < LOWEST_RAD:
         return None
+    lean = float(np.clip(elevation - UPRIGHT_RAD, 0.0, MOST_LEAN_RAD))
+    approach = np.cos(lean) * DOWN + np.sin(lean) * np.cross(along, DOWN) * np.sign(
+        np.cross(along, DOWN) @ outwards
+    )
     position = origin + rotation @ np.array(shape.handle)
     position[2] = max(position[2], scene.surface + LOWEST_M)
-    along = np.array([*rotation[:2, 2], 0.0])
-    return MugHold(Grasp(position, along / np.linalg.norm(along), HANDLE_LENGTH_M), outwards, lying=True)
+    grasp = Grasp(position, along, HANDLE_LENGTH_M, approach=DOWN if lean == 0.0 else approach)
+    return MugHold(grasp, outwards, lying=True)
 
 
 def held_by_handle(scene: Scene, name: str) -> bool:

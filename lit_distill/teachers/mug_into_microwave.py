@@ -22,6 +22,8 @@ from lit_distill.teachers.put_in_microwave import CarryByDoor, PutInMicrowave
 from lit_distill.teachers.skills import Skill
 
 PUT_ASIDE_STEPS = 90.0
+REACHES_M = np.arange(0.4, 0.81, 0.05)
+"""Distances from the robot's base at which a mug is put aside."""
 HAND_ROOM_M = 0.05
 """Room around a mug that is put aside, so that the hand can take it by its handle."""
 ASIDE_ANGLES_RAD = np.radians([0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0])
@@ -87,7 +89,7 @@ class MugIntoMicrowave:
         self.put_in = PutInMicrowave(scene, hand, target, destination, microwave)
         self.push_in = PushIn(scene, hand, target, destination, microwave)
         self.make_room = OpenWide(scene, hand, microwave)
-        place = FreePlace(scene, target, self.put_in.microwave.reserved, HAND_ROOM_M)
+        place = FreePlace(scene, target, self.put_in.microwave.front, HAND_ROOM_M, REACHES_M)
         self.put_aside = PutAside(scene, hand, target, place, microwave)
 
     def done(self) -> bool:

@@ -27,8 +27,9 @@ from lit_distill.teachers.pushing import Push
 
 LEAST_INWARDS_M = -0.085
 """A mug whose middle is so deep stays inside when it is let go; the door pushes it further."""
-REGION_M = -0.072
-"""How deep the mug's origin has to be in the end: where LIBERO's region begins."""
+REGION_M = -0.085
+"""How deep the mug's origin has to be in the end, if it is not to lie with its base to the door; LIBERO's region
+begins a little deeper."""
 HAND_REST_M = -0.13
 """Where the hand stops, inwards in the microwave's frame: before its front."""
 WAIT_M, TURN_M = 0.045, 0.06
@@ -42,6 +43,8 @@ LOWEST_ENTRY_M, BELOW_FLOOR_M = 0.006, -0.003
 ALIGNED_RAD = 0.15
 RELEASE_M = 0.006
 CLEAR_OF_HOLD_M = 0.06
+WAY_M = (0.0, 0.06, 0.12)
+"""Distances from where the hand takes hold at which there has to be room for it, as it comes."""
 INSIDE_M, PUSHED_M = 0.02, -0.115
 """A mug that reaches so far beyond the front can be pushed inwards, until its near side is so deep."""
 
@@ -110,9 +113,12 @@ class PutInMicrowave(CarryByDoor):
         hold = mug_hold(self.scene, self.target)
         if hold is None:
             return False, True
-        by_door = self._hits(hold.grasp, self.microwave.door_geoms)
-        otherwise = self._hits(hold.grasp, self._but_the_door)
-        return by_door > 0, otherwise > 0 or not self.hand.within_reach(hold.grasp.position)
+        way = [
+            replace(hold.grasp, position=hold.grasp.position - back * hold.grasp.approach) for back in WAY_M
+        ]
+        by_door = any(self._hits(grasp, self.microwave.door_geoms) for grasp in way)
+        otherwise = any(self._hits(grasp, self._but_the_door) for grasp in way)
+        return by_door, otherwise or not self.hand.within_reach(hold.grasp.position)
 
     def protrudes(self) -> bool:
         """Whether the mug is partly inside, and closed fingers can push it further."""
