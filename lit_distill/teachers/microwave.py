@@ -20,7 +20,7 @@ CAUGHT_M = 0.015
 """A hand that reaches further beyond the front than this has to back out before it rises."""
 CEILING_M, SIDES_M = 0.168, (-0.18, 0.18)
 """Height of the inside's upper end, and where the microwave's sides are."""
-FREE_BEFORE_M = 0.05
+FREE_BEFORE_M = 0.1
 """How much stays free before the front."""
 DOOR_OUTSIDE_M = 0.025
 """Distance of the door's outside from the plane through its hinge."""

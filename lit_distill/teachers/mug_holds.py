@@ -27,9 +27,9 @@ HANDLE_ENDS = (0.15, 0.95)
 """Which part of a mug's height has the handle beside it."""
 ALONG = 0.7
 """Share of the closing direction along the mug's axis from which on the fingers have the whole handle."""
-LOWEST_RAD, UPRIGHT_RAD, MOST_LEAN_RAD = -0.6, 0.35, 0.7
-"""Elevation of a lying mug's handle below which the hand does not get to it, and above which the hand leans,
-so that the mug is beside it once it points down again; and by how much it leans at most."""
+LOWEST_RAD, HIGHEST_RAD, LEVEL_RAD = -0.6, 0.95, 0.5
+"""Elevations of a lying mug's handle between which it can be taken. Above the third the hand leans, so that
+the mug is beside it once it points down again."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class MugHold:
 def mug_hold(scene: Scene, name: str) -> MugHold | None:
     """How to take hold of a mug in its present pose, None where the hand would be above it."""
     shape, rotation, origin = MUGS[scene.category(name)], scene.rotation(name), scene.position(name)
-    outwards, lying = handle_direction(scene, name), abs(rotation[2, 2]) < LYING
+    outwards, lying = handle_direction(scene, name), lies(scene, name)
     towards_handle = np.array([*np.subtract(shape.handle[:2], shape.axis_xy), 0.0])
     if not lying:
         grip = np.array(shape.grip)
@@ -65,16 +65,20 @@ def mug_hold(scene: Scene, name: str) -> MugHold | None:
     along /= np.linalg.norm(along)
     handle = rotation @ towards_handle
     elevation = float(np.arctan2(handle[2], handle @ outwards))
-    if elevation < LOWEST_RAD:
+    if not LOWEST_RAD < elevation < HIGHEST_RAD:
         return None
-    lean = float(np.clip(elevation - UPRIGHT_RAD, 0.0, MOST_LEAN_RAD))
-    approach = np.cos(lean) * DOWN + np.sin(lean) * np.cross(along, DOWN) * np.sign(
-        np.cross(along, DOWN) @ outwards
-    )
+    lean = max(0.0, elevation - LEVEL_RAD)
+    across = np.cross(along, DOWN)
+    approach = np.cos(lean) * DOWN + np.sin(lean) * np.copysign(1.0, across @ outwards) * across
     position = origin + rotation @ np.array(shape.handle)
     position[2] = max(position[2], scene.surface + LOWEST_M)
     grasp = Grasp(position, along, HANDLE_LENGTH_M, approach=DOWN if lean == 0.0 else approach)
     return MugHold(grasp, outwards, lying=True)
+
+
+def lies(scene: Scene, name: str) -> bool:
+    """Whether a mug lies on its side."""
+    return bool(abs(scene.rotation(name)[2, 2]) < LYING)
 
 
 def held_by_handle(scene: Scene, name: str) -> bool:

@@ -15,8 +15,9 @@ from lit_distill.teachers.destinations import Destination, Placement
 from lit_distill.teachers.door import OpenWide
 from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.hand import CLOSE, OPEN, Hand
-from lit_distill.teachers.microwave import FLOOR_M
-from lit_distill.teachers.mug_grasps import mug_grasps
+from lit_distill.teachers.microwave import FLOOR_M, REST_M
+from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, MUGS, mug_grasps
+from lit_distill.teachers.mug_holds import cup_centre, mug_hold
 from lit_distill.teachers.pushing import Push
 from lit_distill.teachers.put_in_microwave import CarryByDoor, PutInMicrowave
 from lit_distill.teachers.skills import Skill
@@ -28,8 +29,10 @@ HAND_ROOM_M = 0.05
 """Room around a mug that is put aside, so that the hand can take it by its handle."""
 ASIDE_ANGLES_RAD = np.radians([0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0])
 """Where on the rim a mug may be taken that is put aside, from the point opposite the handle."""
-PUSH_BEHIND_M, PUSH_HEIGHT_M = 0.03, 0.045
-"""Where the fingers begin to push: behind the mug, and above the floor."""
+PUSH_BEHIND_M, PUSH_HEIGHT_M, ROLL_BELOW_TOP_M = 0.03, 0.045, 0.012
+"""Where the fingers begin to push: behind the mug, above the floor, below the top of a mug that is rolled."""
+ASIDE_M, STRAIGHT_M = 0.03, 0.05
+"""A mug that is pushed in may be so far beside the middle; from further aside it is pushed there as well."""
 BACK_OUT_M, LOWER_M = 0.05, 0.03
 IN_THE_AIR_M = 0.06
 """A mug that is so high above the table and touches a finger hangs on it."""
@@ -40,12 +43,20 @@ class PutAside(CarryByDoor):
     """Puts a mug aside; see `skills.Skill`."""
 
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
-        return held and super()._in_place(target, placement, held)
+        there = np.linalg.norm(placement.position[:2] - target.centre[:2]) < placement.tolerance
+        return bool(held and there and super()._in_place(target, placement, held))
+
+    def has_room(self) -> bool:
+        """Whether there is room for the hand at the best grasp."""
+        return not self._hits(self._best(), self._geoms)
 
     def _grasp(
         self, target: Extent, obstacles: dict[str, Obstacle], placement: Placement
     ) -> tuple[Grasp, Push | None]:
-        return min(mug_grasps(self.scene, self.target, ASIDE_ANGLES_RAD), key=self._handicap), None
+        return self._best(), None
+
+    def _best(self) -> Grasp:
+        return min(mug_grasps(self.scene, self.target, ASIDE_ANGLES_RAD), key=self._handicap)
 
     def _handicap(self, grasp: Grasp) -> float:
         """What speaks against a grasp: being in the way of things, turning, being far."""
@@ -53,22 +64,54 @@ class PutAside(CarryByDoor):
         return HIT_COST_RAD * self._hits(grasp, self._geoms) + abs(turn) + FAR_COST_RAD_M * float(way)
 
 
-class PushIn(CarryByDoor):
-    """Pushes a mug inwards that lies half way in; see `skills.Skill`."""
+class PushMug(CarryByDoor):
+    """What pushing a lying mug into the microwave and rolling one have in common."""
 
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
         return False
+
+    def _push_from(self, centre: np.ndarray, direction: np.ndarray, behind: float) -> tuple[Grasp, Push]:
+        across = np.array([-direction[1], direction[0], 0.0])
+        way = Push(centre - behind * direction, direction, across)
+        return mug_grasps(self.scene, self.target)[0], way
+
+
+class PushIn(PushMug):
+    """Pushes a mug inwards that lies half way in; see `skills.Skill`."""
 
     def _grasp(
         self, target: Extent, obstacles: dict[str, Obstacle], placement: Placement
     ) -> tuple[Grasp, Push | None]:
         corners = self.microwave.inside(self.scene.corners(self.target))
         centre = 0.5 * (corners.min(axis=0) + corners.max(axis=0))
-        behind = float(corners[:, 1].min()) - PUSH_BEHIND_M
-        start = self.microwave.outside(np.array([centre[0], behind, FLOOR_M + PUSH_HEIGHT_M]))
-        inwards = self.microwave.inwards
-        right = np.array([inwards[1], -inwards[0], 0.0])
-        return mug_grasps(self.scene, self.target)[0], Push(start, inwards, right)
+        centre[2] = FLOOR_M + PUSH_HEIGHT_M
+        sideways = REST_M[0] - centre[0]
+        sideways = np.copysign(max(0.0, abs(sideways) - ASIDE_M), sideways)
+        direction = np.array([sideways, max(STRAIGHT_M, REST_M[1] - centre[1]), 0.0])
+        direction /= np.linalg.norm(direction)
+        behind = float((centre - corners).dot(direction).max()) + PUSH_BEHIND_M
+        outside = self.microwave.outside(centre)
+        return self._push_from(outside, self.microwave.turned(direction), behind)
+
+
+class Roll(PushMug):
+    """Rolls a mug that lies on its handle or with the handle up; see `skills.Skill`."""
+
+    def _grasp(
+        self, target: Extent, obstacles: dict[str, Obstacle], placement: Placement
+    ) -> tuple[Grasp, Push | None]:
+        scene, name = self.scene, self.target
+        axis, shape = scene.rotation(name)[:, 2], MUGS[scene.category(name)]
+        direction = np.array([-axis[1], axis[0], 0.0]) / max(float(np.linalg.norm(axis[:2])), 1e-9)
+        if direction @ self.microwave.inwards > 0.0:
+            direction = -direction
+        centre = cup_centre(scene, name)
+        behind = shape.rim_radius + PUSH_BEHIND_M
+        handle = scene.position(name) + scene.rotation(name) @ np.array(shape.handle)
+        if handle[2] > centre[2]:
+            centre, behind = handle, 0.5 * HANDLE_WIDTH_M + PUSH_BEHIND_M
+        centre[2] = target.top - ROLL_BELOW_TOP_M
+        return self._push_from(centre, direction, behind)
 
 
 class MugIntoMicrowave:
@@ -88,6 +131,7 @@ class MugIntoMicrowave:
         self.hand, self.target = hand, target
         self.put_in = PutInMicrowave(scene, hand, target, destination, microwave)
         self.push_in = PushIn(scene, hand, target, destination, microwave)
+        self.roll = Roll(scene, hand, target, destination, microwave)
         self.make_room = OpenWide(scene, hand, microwave)
         place = FreePlace(scene, target, self.put_in.microwave.front, HAND_ROOM_M, REACHES_M)
         self.put_aside = PutAside(scene, hand, target, place, microwave)
@@ -116,13 +160,21 @@ class MugIntoMicrowave:
 
     def remaining(self) -> float:
         """See `Skill`."""
-        return self.put_in.remaining() + (0.0 if self._next() is self.put_in else PUT_ASIDE_STEPS)
+        following = self._next()
+        if following is self.put_in or following is self.make_room:
+            return self.put_in.remaining()
+        return self.put_aside.remaining() + PUT_ASIDE_STEPS
 
     def _next(self) -> Skill:
         """What the present state calls for."""
         if self.hand.holds(self.target):
             return self.put_in if self.put_in.holds() else self.put_aside
         by_door, otherwise = self.put_in.blocked()
-        if otherwise:
-            return self.push_in if self.put_in.protrudes() else self.put_aside
-        return self.make_room if self.make_room.goes_on(by_door) else self.put_in
+        if self.make_room.goes_on(by_door and not otherwise):
+            return self.make_room
+        if not by_door and not otherwise:
+            return self.put_in
+        at_front = self.put_in.lies_half_way_in()
+        if mug_hold(self.hand.scene, self.target) is None and not at_front:
+            return self.roll
+        return self.push_in if at_front and not self.put_aside.has_room() else self.put_aside

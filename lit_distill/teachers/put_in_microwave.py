@@ -21,14 +21,14 @@ from lit_distill.teachers.hand import (
 )
 from lit_distill.teachers.hand_box import hits
 from lit_distill.teachers.microwave import ALIGNED_M, FLOOR_M, FRONT_M, REST_M, Microwave
-from lit_distill.teachers.mug_holds import MugHold, cup_centre, held_by_handle, mug_hold
+from lit_distill.teachers.mug_holds import MugHold, cup_centre, held_by_handle, lies, mug_hold
 from lit_distill.teachers.pick_place import RELEASE_STEPS, PickPlace
 from lit_distill.teachers.pushing import Push
 
 LEAST_INWARDS_M = -0.085
 """A mug whose middle is so deep stays inside when it is let go; the door pushes it further."""
 REGION_M = -0.085
-"""How deep the mug's origin has to be in the end, if it is not to lie with its base to the door; LIBERO's region
+"""How deep the mug's origin has to be in the end, unless it lies with its base to the door; LIBERO's region
 begins a little deeper."""
 HAND_REST_M = -0.13
 """Where the hand stops, inwards in the microwave's frame: before its front."""
@@ -40,13 +40,15 @@ AT_LIP_M = 0.02
 CARRY_M = 0.014
 """Height of the mug's bottom above the floor of the microwave while it enters."""
 LOWEST_ENTRY_M, BELOW_FLOOR_M = 0.006, -0.003
-ALIGNED_RAD = 0.15
+ALIGNED_RAD = 0.2
 RELEASE_M = 0.006
 CLEAR_OF_HOLD_M = 0.06
 WAY_M = (0.0, 0.06, 0.12)
 """Distances from where the hand takes hold at which there has to be room for it, as it comes."""
-INSIDE_M, PUSHED_M = 0.02, -0.115
-"""A mug that reaches so far beyond the front can be pushed inwards, until its near side is so deep."""
+DOOR_MARGIN_M = 0.012
+"""Distance that the hand keeps from the door."""
+AT_FRONT_M, PUSHED_M = 0.02, -0.115
+"""A lying mug that is so close to the front can be pushed inwards, until its near side is so deep."""
 
 
 class CarryByDoor(PickPlace):
@@ -109,21 +111,24 @@ class PutInMicrowave(CarryByDoor):
         return self.hand.holds(self.target) and held_by_handle(self.scene, self.target)
 
     def blocked(self) -> tuple[bool, bool]:
-        """Whether the hand cannot come to where it takes hold: for the door's sake, and for another reason."""
+        """Whether there is no room for the hand to take hold: because of the door, for another reason."""
         hold = mug_hold(self.scene, self.target)
         if hold is None:
             return False, True
-        way = [
-            replace(hold.grasp, position=hold.grasp.position - back * hold.grasp.approach) for back in WAY_M
-        ]
-        by_door = any(self._hits(grasp, self.microwave.door_geoms) for grasp in way)
-        otherwise = any(self._hits(grasp, self._but_the_door) for grasp in way)
-        return by_door, otherwise or not self.hand.within_reach(hold.grasp.position)
+        grasp, others = hold.grasp, self.scene.geom_boxes(self._but_the_door)
+        centres, frames, halves = self.scene.geom_boxes(self.microwave.door_geoms)
+        rotation = np.stack([grasp.axis, np.cross(grasp.approach, grasp.axis), grasp.approach], axis=1)
+        way = [grasp.position - back * grasp.approach for back in WAY_M]
+        door = (centres, frames, halves + DOOR_MARGIN_M)
+        by_door = any(hits(point, rotation, MAX_OPENING_M, door) for point in way)
+        otherwise = any(hits(point, rotation, MAX_OPENING_M, others) for point in way)
+        return by_door, otherwise or not self.hand.within_reach(grasp.position)
 
-    def protrudes(self) -> bool:
-        """Whether the mug is partly inside, and closed fingers can push it further."""
+    def lies_half_way_in(self) -> bool:
+        """Whether the mug lies at the front or half way in, and closed fingers can push it further."""
         inwards = self.microwave.inside(self.scene.corners(self.target))[:, 1]
-        return bool(inwards.max() > FRONT_M + INSIDE_M and inwards.min() < PUSHED_M)
+        at_front = inwards.max() > FRONT_M - AT_FRONT_M and inwards.min() < PUSHED_M
+        return bool(at_front and lies(self.scene, self.target))
 
     def _turn(self, hold: MugHold) -> float:
         """Turn (rad, world z) that makes a hold point out of the microwave."""
@@ -147,7 +152,7 @@ class PutInMicrowave(CarryByDoor):
         hold = mug_hold(self.scene, self.target)
         if hold is None or self.scene.closing_command < FIRM_COMMAND:
             return self.hand.wait(CLOSE)
-        right, foremost, bottom, inwards = self._where(target)
+        right, foremost, bottom, left = self._where(target)
         yaw = self.hand.turn_by(self._turn(hold))
         aligned = abs(REST_M[0] - right) < ALIGNED_M and abs(yaw) < ALIGNED_RAD
         if abs(yaw) > TURNED_RAD:
@@ -157,34 +162,33 @@ class PutInMicrowave(CarryByDoor):
         if foremost > -AT_LIP_M and bottom < BELOW_FLOOR_M:
             offset[:2] = 0.0  # before the step up to the floor: rise
         elif foremost > 0.0 or (bottom > LOWEST_ENTRY_M and aligned):
-            offset[1] = HAND_REST_M - inwards
-            if inwards > HAND_REST_M - RELEASE_M:
+            offset[1] = left
+            if left < RELEASE_M:
                 offset[2] = -bottom
         return self.hand.servo(self.microwave.turned(offset), yaw, CLOSE)
 
     def _where(self, target: Extent) -> tuple[float, float, float, float]:
         """Of the held mug, in the microwave's frame, m.
 
-        Where its middle is to the right, the foremost point of mug and hand beyond the front, the mug's bottom
-        above the floor, and how far inwards the hand is.
+        Where its middle is to the right, the foremost point of mug and hand beyond the front, the bottom of
+        the mug above the floor, and how far the hand can still go inwards.
         """
         scene, microwave = self.scene, self.microwave
         right = float(microwave.inside(cup_centre(scene, self.target))[0])
         mug = float(microwave.inside(scene.corners(self.target))[:, 1].max())
-        inwards = float(microwave.inside(scene.eef_position)[1])
+        left = HAND_REST_M - float(microwave.inside(scene.eef_position)[1])
         bottom = target.bottom - microwave.outside(np.zeros(3))[2] - FLOOR_M
-        return right, max(mug, microwave.foremost_of_hand()) - FRONT_M, float(bottom), inwards
+        return right, max(mug, microwave.foremost_of_hand()) - FRONT_M, float(bottom), left
 
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
-        _, _, bottom, inwards = self._where(target)
-        released = held_by_handle(self.scene, self.target)
-        return bool(released and inwards > HAND_REST_M - 2 * RELEASE_M and -0.01 < bottom < RELEASE_M)
+        _, _, bottom, left = self._where(target)
+        at_handle = held_by_handle(self.scene, self.target)
+        return bool(at_handle and left < 2 * RELEASE_M and -0.01 < bottom < RELEASE_M)
 
     # -- potential ---------------------------------------------------------------------------------
 
     def _place_steps(self, target: Extent, placement: Placement) -> float:
         hold = mug_hold(self.scene, self.target)
-        _, foremost, _, inwards = self._where(target)
         right, mug, height = self.microwave.inside(cup_centre(self.scene, self.target))
         way = max(abs(REST_M[0] - right), FRONT_M - WAIT_M - mug, FLOOR_M + 0.05 - height, 0.0)
         turning = abs(self._turn(hold)) / TURN_SPEED_RAD if hold else np.pi / TURN_SPEED_RAD
