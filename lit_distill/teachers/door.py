@@ -13,8 +13,8 @@ from lit_distill.teachers.microwave import DOOR_OUTSIDE_M, Microwave
 # LIBERO's microwave is open below -1.3 rad; at 0 it is shut, and it stops at -2.09 rad.
 OPEN_RAD, PUSH_OPEN_RAD = -1.25, -1.5
 """A door that stands at the first angle leaves room for the hand; one that is being pushed goes further."""
-WIDE_RAD = -2.0
-"""A door that stands so far open is in nobody's way; it stops a little further."""
+CLEAR_RAD, WIDE_RAD = -1.75, -2.0
+"""How far a door is opened at least that was in the way, and at most; it stops a little further."""
 PUSH_AT_M = 0.19
 """Distance from the hinge of the place that is pushed: the bar of the door begins at 0.227 m."""
 BELOW_TOP_M = 0.03
@@ -99,7 +99,8 @@ class OpenWide(OpenDoor):
 
     def goes_on(self, needed: bool) -> bool:
         """Whether to open it further: where it is in the way, or where the hand is at it already."""
-        return not self.done() and (needed or at_door(self.scene, self.microwave, outside=False))
+        begun = at_door(self.scene, self.microwave, outside=False) and self.microwave.angle > CLEAR_RAD
+        return not self.done() and (needed or begun)
 
     def _angle(self) -> float:
         return self.microwave.angle - WIDE_RAD

@@ -27,9 +27,8 @@ HANDLE_ENDS = (0.15, 0.95)
 """Which part of a mug's height has the handle beside it."""
 ALONG = 0.7
 """Share of the closing direction along the mug's axis from which on the fingers have the whole handle."""
-LOWEST_RAD, HIGHEST_RAD, LEVEL_RAD = -0.6, 0.95, 0.5
-"""Elevations of a lying mug's handle between which it can be taken. Above the third the hand leans, so that
-the mug is beside it once it points down again."""
+LOWEST_RAD, HIGHEST_RAD = -0.6, 0.8
+"""Elevations of a lying mug's handle between which it can be taken."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +66,9 @@ def mug_hold(scene: Scene, name: str) -> MugHold | None:
     elevation = float(np.arctan2(handle[2], handle @ outwards))
     if not LOWEST_RAD < elevation < HIGHEST_RAD:
         return None
-    lean = max(0.0, elevation - LEVEL_RAD)
-    across = np.cross(along, DOWN)
-    approach = np.cos(lean) * DOWN + np.sin(lean) * np.copysign(1.0, across @ outwards) * across
     position = origin + rotation @ np.array(shape.handle)
     position[2] = max(position[2], scene.surface + LOWEST_M)
-    grasp = Grasp(position, along, HANDLE_LENGTH_M, approach=DOWN if lean == 0.0 else approach)
-    return MugHold(grasp, outwards, lying=True)
+    return MugHold(Grasp(position, along, HANDLE_LENGTH_M), outwards, lying=True)
 
 
 def lies(scene: Scene, name: str) -> bool:

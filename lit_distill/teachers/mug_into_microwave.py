@@ -14,12 +14,13 @@ from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Destination, Placement
 from lit_distill.teachers.door import OpenWide
 from lit_distill.teachers.grasp import Grasp
-from lit_distill.teachers.hand import CLOSE, OPEN, Hand
-from lit_distill.teachers.microwave import FLOOR_M, REST_M
+from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, OPEN, Hand
+from lit_distill.teachers.microwave import FRONT_M
 from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, MUGS, mug_grasps
 from lit_distill.teachers.mug_holds import cup_centre, mug_hold
+from lit_distill.teachers.pick_place import ALIGN_HIGH_M
 from lit_distill.teachers.pushing import Push
-from lit_distill.teachers.put_in_microwave import CarryByDoor, PutInMicrowave
+from lit_distill.teachers.put_in_microwave import ALIGNED_RAD, CarryByDoor, PutInMicrowave
 from lit_distill.teachers.skills import Skill
 
 PUT_ASIDE_STEPS = 90.0
@@ -29,10 +30,11 @@ HAND_ROOM_M = 0.05
 """Room around a mug that is put aside, so that the hand can take it by its handle."""
 ASIDE_ANGLES_RAD = np.radians([0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0])
 """Where on the rim a mug may be taken that is put aside, from the point opposite the handle."""
-PUSH_BEHIND_M, PUSH_HEIGHT_M, ROLL_BELOW_TOP_M = 0.03, 0.045, 0.012
-"""Where the fingers begin to push: behind the mug, above the floor, below the top of a mug that is rolled."""
-ASIDE_M, STRAIGHT_M = 0.03, 0.05
-"""A mug that is pushed in may be so far beside the middle; from further aside it is pushed there as well."""
+PUSH_BEHIND_M, ROLL_BELOW_TOP_M = 0.03, 0.012
+"""Where the fingers begin to roll a mug: behind it, below its top."""
+CLEAR_OF_FRONT_M, ON_TOP_M, LOWEST_TIP_M, PRESS_M, DRAG_M = 0.06, 0.04, 0.03, 0.005, 0.02
+"""Dragging: how far the hand stays before the front, how far beside the middle of the mug it still drags, how
+low the fingertips go, how far below where they touch it the hand is sent, and how far ahead."""
 BACK_OUT_M, LOWER_M = 0.05, 0.03
 IN_THE_AIR_M = 0.06
 """A mug that is so high above the table and touches a finger hangs on it."""
@@ -64,38 +66,36 @@ class PutAside(CarryByDoor):
         return HIT_COST_RAD * self._hits(grasp, self._geoms) + abs(turn) + FAR_COST_RAD_M * float(way)
 
 
-class PushMug(CarryByDoor):
-    """What pushing a lying mug into the microwave and rolling one have in common."""
+class Drag(CarryByDoor):
+    """Drags a mug away from the microwave, with fingers that press on it from above; see `skills.Skill`."""
+
+    def act(self) -> np.ndarray:
+        """See `Skill`."""
+        hand, scene = self.hand, self.scene
+        if hand.stranded():
+            return hand.go_home(CLOSE)
+        target, microwave = scene.extent(self.target), self.microwave
+        point = microwave.inside(cup_centre(scene, self.target))
+        point[1] = min(point[1], FRONT_M - CLEAR_OF_FRONT_M)
+        point = microwave.outside(point)
+        error = point - scene.eef_position
+        aside = float(np.linalg.norm(error[:2]))
+        yaw = hand.turn_to(scene.rotation(microwave.name)[:, 0])
+        low = scene.eef_position[2] < scene.surface + LOWEST_TIP_M + FINGERTIP_M
+        if hand.closed() and aside < ON_TOP_M and (scene.fingers_touching(self.target) or low):
+            step = [0.0, 0.0, 0.0 if low else -PRESS_M] - DRAG_M * microwave.inwards
+            return hand.servo(step, yaw, CLOSE, careful=False)
+        if hand.closed() and aside < ALIGN_HIGH_M and abs(yaw) < ALIGNED_RAD:
+            return hand.servo(np.array([*error[:2], -DRAG_M]), yaw, CLOSE)
+        over = target.top + FINGERTIP_M + 0.005
+        return hand.servo(self._come(point, over + PRESS_M, over, self._look()), yaw, CLOSE)
+
+
+class Roll(CarryByDoor):
+    """Rolls a mug that lies on its handle or with the handle up; see `skills.Skill`."""
 
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
         return False
-
-    def _push_from(self, centre: np.ndarray, direction: np.ndarray, behind: float) -> tuple[Grasp, Push]:
-        across = np.array([-direction[1], direction[0], 0.0])
-        way = Push(centre - behind * direction, direction, across)
-        return mug_grasps(self.scene, self.target)[0], way
-
-
-class PushIn(PushMug):
-    """Pushes a mug inwards that lies half way in; see `skills.Skill`."""
-
-    def _grasp(
-        self, target: Extent, obstacles: dict[str, Obstacle], placement: Placement
-    ) -> tuple[Grasp, Push | None]:
-        corners = self.microwave.inside(self.scene.corners(self.target))
-        centre = 0.5 * (corners.min(axis=0) + corners.max(axis=0))
-        centre[2] = FLOOR_M + PUSH_HEIGHT_M
-        sideways = REST_M[0] - centre[0]
-        sideways = np.copysign(max(0.0, abs(sideways) - ASIDE_M), sideways)
-        direction = np.array([sideways, max(STRAIGHT_M, REST_M[1] - centre[1]), 0.0])
-        direction /= np.linalg.norm(direction)
-        behind = float((centre - corners).dot(direction).max()) + PUSH_BEHIND_M
-        outside = self.microwave.outside(centre)
-        return self._push_from(outside, self.microwave.turned(direction), behind)
-
-
-class Roll(PushMug):
-    """Rolls a mug that lies on its handle or with the handle up; see `skills.Skill`."""
 
     def _grasp(
         self, target: Extent, obstacles: dict[str, Obstacle], placement: Placement
@@ -111,7 +111,8 @@ class Roll(PushMug):
         if handle[2] > centre[2]:
             centre, behind = handle, 0.5 * HANDLE_WIDTH_M + PUSH_BEHIND_M
         centre[2] = target.top - ROLL_BELOW_TOP_M
-        return self._push_from(centre, direction, behind)
+        across = np.array([-direction[1], direction[0], 0.0])
+        return mug_grasps(scene, name)[0], Push(centre - behind * direction, direction, across)
 
 
 class MugIntoMicrowave:
@@ -130,7 +131,7 @@ class MugIntoMicrowave:
     ) -> None:
         self.hand, self.target = hand, target
         self.put_in = PutInMicrowave(scene, hand, target, destination, microwave)
-        self.push_in = PushIn(scene, hand, target, destination, microwave)
+        self.drag = Drag(scene, hand, target, destination, microwave)
         self.roll = Roll(scene, hand, target, destination, microwave)
         self.make_room = OpenWide(scene, hand, microwave)
         place = FreePlace(scene, target, self.put_in.microwave.front, HAND_ROOM_M, REACHES_M)
@@ -146,6 +147,8 @@ class MugIntoMicrowave:
         if not self.hand.holds(self.target):
             if microwave.catches_hand():
                 return self.hand.reach(-BACK_OUT_M * microwave.inwards, np.zeros(3), OPEN)
+            if self.put_in.inside():
+                return self.hand.wait(OPEN)
             if self._hangs():
                 return self.hand.servo(np.array([0.0, 0.0, -LOWER_M]), 0.0, CLOSE)
         return self._next().act()
@@ -174,7 +177,6 @@ class MugIntoMicrowave:
             return self.make_room
         if not by_door and not otherwise:
             return self.put_in
-        at_front = self.put_in.lies_half_way_in()
-        if mug_hold(self.hand.scene, self.target) is None and not at_front:
-            return self.roll
-        return self.push_in if at_front and not self.put_aside.has_room() else self.put_aside
+        if not self.put_aside.has_room():
+            return self.drag
+        return self.roll if mug_hold(self.hand.scene, self.target) is None else self.put_aside

@@ -19,9 +19,9 @@ from lit_distill.teachers.hand import (
     TURN_SPEED_RAD,
     Hand,
 )
-from lit_distill.teachers.hand_box import hits
+from lit_distill.teachers.hand_box import Boxes, hits
 from lit_distill.teachers.microwave import ALIGNED_M, FLOOR_M, FRONT_M, REST_M, Microwave
-from lit_distill.teachers.mug_holds import MugHold, cup_centre, held_by_handle, lies, mug_hold
+from lit_distill.teachers.mug_holds import MugHold, cup_centre, held_by_handle, mug_hold
 from lit_distill.teachers.pick_place import RELEASE_STEPS, PickPlace
 from lit_distill.teachers.pushing import Push
 
@@ -41,14 +41,12 @@ CARRY_M = 0.014
 """Height of the mug's bottom above the floor of the microwave while it enters."""
 LOWEST_ENTRY_M, BELOW_FLOOR_M = 0.006, -0.003
 ALIGNED_RAD = 0.2
-RELEASE_M = 0.006
+RELEASE_M, LET_GO_M = 0.006, 0.01
 CLEAR_OF_HOLD_M = 0.06
 WAY_M = (0.0, 0.06, 0.12)
 """Distances from where the hand takes hold at which there has to be room for it, as it comes."""
-DOOR_MARGIN_M = 0.012
-"""Distance that the hand keeps from the door."""
-AT_FRONT_M, PUSHED_M = 0.02, -0.115
-"""A lying mug that is so close to the front can be pushed inwards, until its near side is so deep."""
+MARGIN_M, DOOR_MARGIN_M = 0.008, 0.02
+"""Distance that the hand keeps from things, and from the door."""
 
 
 class CarryByDoor(PickPlace):
@@ -70,7 +68,8 @@ class CarryByDoor(PickPlace):
         self._but_the_door = np.setdiff1d(self._geoms, self.microwave.door_geoms)
 
     def _in_the_way(self, obstacles: dict[str, Obstacle]) -> list[Extent]:
-        return [*super()._in_the_way(obstacles), self.microwave.door_extent()]
+        around = [self.microwave.door_extent()] if obstacles else []  # there is room around the goal
+        return [*super()._in_the_way(obstacles), *around]
 
     def _hits(self, grasp: Grasp, geoms: np.ndarray) -> int:
         """How many of some geoms the open hand would hit at a grasp."""
@@ -95,10 +94,12 @@ class PutInMicrowave(CarryByDoor):
         hold = mug_hold(self.scene, self.target)
         away = hold is None or np.linalg.norm(hold.grasp.position - self.scene.eef_position) > CLEAR_OF_HOLD_M
         let_go = not self.hand.holds(self.target) and (away or self.scene.closing_command <= OPEN)
-        return bool(let_go and (self.destination.reached() or self._will_be_inside()))
+        return bool(let_go and self.inside())
 
-    def _will_be_inside(self) -> bool:
-        """Whether it is on the floor, so that the door pushes it into the region."""
+    def inside(self) -> bool:
+        """Whether the mug is in the region, or so far on the floor that the door will push it there."""
+        if self.destination.reached():
+            return True
         corners = self.microwave.inside(self.scene.corners(self.target))
         origin = self.microwave.inside(self.scene.position(self.target))[1]
         centre = self.microwave.inside(cup_centre(self.scene, self.target))[1]
@@ -115,20 +116,17 @@ class PutInMicrowave(CarryByDoor):
         hold = mug_hold(self.scene, self.target)
         if hold is None:
             return False, True
-        grasp, others = hold.grasp, self.scene.geom_boxes(self._but_the_door)
-        centres, frames, halves = self.scene.geom_boxes(self.microwave.door_geoms)
+        grasp, door = hold.grasp, self._boxes(self.microwave.door_geoms, DOOR_MARGIN_M)
+        others = self._boxes(self._but_the_door, MARGIN_M)
         rotation = np.stack([grasp.axis, np.cross(grasp.approach, grasp.axis), grasp.approach], axis=1)
         way = [grasp.position - back * grasp.approach for back in WAY_M]
-        door = (centres, frames, halves + DOOR_MARGIN_M)
         by_door = any(hits(point, rotation, MAX_OPENING_M, door) for point in way)
         otherwise = any(hits(point, rotation, MAX_OPENING_M, others) for point in way)
         return by_door, otherwise or not self.hand.within_reach(grasp.position)
 
-    def lies_half_way_in(self) -> bool:
-        """Whether the mug lies at the front or half way in, and closed fingers can push it further."""
-        inwards = self.microwave.inside(self.scene.corners(self.target))[:, 1]
-        at_front = inwards.max() > FRONT_M - AT_FRONT_M and inwards.min() < PUSHED_M
-        return bool(at_front and lies(self.scene, self.target))
+    def _boxes(self, geoms: np.ndarray, margin: float) -> Boxes:
+        centres, frames, halves = self.scene.geom_boxes(geoms)
+        return centres, frames, halves + margin
 
     def _turn(self, hold: MugHold) -> float:
         """Turn (rad, world z) that makes a hold point out of the microwave."""
@@ -183,7 +181,7 @@ class PutInMicrowave(CarryByDoor):
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
         _, _, bottom, left = self._where(target)
         at_handle = held_by_handle(self.scene, self.target)
-        return bool(at_handle and left < 2 * RELEASE_M and -0.01 < bottom < RELEASE_M)
+        return bool(at_handle and left < 2 * RELEASE_M and -0.01 < bottom < LET_GO_M)
 
     # -- potential ---------------------------------------------------------------------------------
 
