@@ -24,13 +24,22 @@ class FreePlace:
         scene: view of the simulator's present state.
         target: LIBERO's name of the object to be put there.
         keep_clear: world-aligned box, in the present state, that has to stay free besides.
+        margin: room around the object, m.
+        reaches: distances from the robot's base that are considered, m.
     """
 
-    def __init__(self, scene: Scene, target: str, keep_clear: Callable[[], Extent]) -> None:
-        self.scene, self.target, self.keep_clear = scene, target, keep_clear
+    def __init__(
+        self,
+        scene: Scene,
+        target: str,
+        keep_clear: Callable[[], Extent],
+        margin: float = MARGIN_M,
+        reaches: np.ndarray = REACHES_M,
+    ) -> None:
+        self.scene, self.target, self.keep_clear, self.margin = scene, target, keep_clear, margin
         others = [name for name in scene.objects if name != target]
         self._obstacles = scene.geoms(*scene.fixtures, *others)
-        angles, reaches = np.meshgrid(ANGLES_RAD, REACHES_M)
+        angles, reaches = np.meshgrid(ANGLES_RAD, reaches)
         around = np.stack([np.cos(angles), np.sin(angles)], axis=-1).reshape(-1, 2)
         self._places = scene.base[:2] + reaches.reshape(-1, 1) * around  # [places, 2]
 
@@ -41,7 +50,7 @@ class FreePlace:
     def placement(self) -> Placement:
         """See `Destination`."""
         target = self.scene.extent(self.target)
-        half = 0.5 * (target.high - target.low)[:2] + MARGIN_M
+        half = 0.5 * (target.high - target.low)[:2] + self.margin
         boxes = self.scene.box_corners(self._obstacles).reshape(-1, 8, 3)
         keep = self.keep_clear()
         low = np.concatenate([boxes.min(axis=1)[:, :2], keep.low[None, :2]])

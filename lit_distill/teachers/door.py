@@ -13,6 +13,8 @@ from lit_distill.teachers.microwave import DOOR_OUTSIDE_M, Microwave
 # LIBERO's microwave is open below -1.3 rad; at 0 it is shut, and it stops at -2.09 rad.
 OPEN_RAD, PUSH_OPEN_RAD = -1.25, -1.5
 """A door that stands at the first angle leaves room for the hand; one that is being pushed goes further."""
+CLEAR_RAD, WIDE_RAD = -1.75, -2.0
+"""How far a door is opened at least that was in the way, and at most; it stops a little further."""
 PUSH_AT_M = 0.19
 """Distance from the hinge of the place that is pushed: the bar of the door begins at 0.227 m."""
 BELOW_TOP_M = 0.03
@@ -21,6 +23,7 @@ OVER_TOP_M = 0.02
 STANDOFF_M = 0.035
 """Distance between the grip site and the side of the door that is pushed, before the fingers come down."""
 LEAD_M = 0.03
+BACK_OUT_M = 0.05
 CLOSED_M = 0.02
 ALIGNED_M = 0.015
 
@@ -87,6 +90,22 @@ class OpenDoor(_PushDoor):
         return self.microwave.angle - OPEN_RAD
 
 
+class OpenWide(OpenDoor):
+    """Opens a microwave as far as it goes, where the door is still in the way; see `skills.Skill`."""
+
+    def done(self) -> bool:
+        """Whether it goes no further; see `Skill`."""
+        return self.microwave.angle < WIDE_RAD
+
+    def goes_on(self, needed: bool) -> bool:
+        """Whether to open it further: where it is in the way, or where the hand is at it already."""
+        begun = at_door(self.scene, self.microwave, outside=False) and self.microwave.angle > CLEAR_RAD
+        return not self.done() and (needed or begun)
+
+    def _angle(self) -> float:
+        return self.microwave.angle - WIDE_RAD
+
+
 def push_door(scene: Scene, hand: Hand, microwave: Microwave, outside: bool) -> np.ndarray:
     """Action [7] that comes over the door to one side of it, goes down and pushes.
 
@@ -96,6 +115,8 @@ def push_door(scene: Scene, hand: Hand, microwave: Microwave, outside: bool) -> 
         microwave: whose door.
         outside: whether to push from outside, which shuts it.
     """
+    if microwave.catches_hand():
+        return hand.reach(-BACK_OUT_M * microwave.inwards, np.zeros(3), OPEN)
     position, low = scene.eef_position, microwave.top - BELOW_TOP_M + FINGERTIP_M
     hinge, edge, _ = microwave.door()
     away = _away(microwave, outside)

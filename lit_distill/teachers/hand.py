@@ -44,7 +44,9 @@ BELOW_TOP_M = 0.003
 """Fingertips that hold an object reach at least so far below its top."""
 BLOCKED_OPENING_M = 0.012
 """Firmly closed fingers that are still so far apart have something between them."""
-JOINT_7_LIMIT_RAD = 2.6
+JOINT_7_LIMIT_RAD, JOINT_7_EASY_RAD, JOINT_7_COST = 2.6, 2.3, 10.0
+"""How far joint 7 is turned, and from where on each radian costs so much more that small errors of what is
+turned to cannot change the way round that it is turned."""
 TRAVEL_CLEARANCE_M = 0.05
 
 # Reach: the wrist's centre is this far above and behind the grip site of a hand that points down, the
@@ -181,7 +183,12 @@ class Hand:
             for turn in (error, error - np.pi, error + np.pi)
             if abs(joint_7 - turn) < JOINT_7_LIMIT_RAD and (then == 0.0 or self._turns(then, joint_7 - turn))
         ]
-        return float(min(allowed or [error], key=lambda turn: abs(turn) + 0.5 * abs(joint_7 - turn)))
+
+        def cost(turn: float) -> float:
+            there = abs(joint_7 - turn)
+            return abs(turn) + 0.5 * there + JOINT_7_COST * max(0.0, float(there - JOINT_7_EASY_RAD))
+
+        return float(min(allowed or [error], key=cost))
 
     def turn_by(self, turn: float) -> float:
         """The given turn (rad, about world z) or a full turn less or more, as joint 7 allows."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.destinations import Placement
+from lit_distill.teachers.hand import HAND_HALF_DEPTH_M, HAND_HALF_WIDTH_M, PALM_M
 
 # The inside, in the microwave's frame: x to the right, y inwards, z up; m. Read off its collision boxes.
 FLOOR_M = 0.024
@@ -13,8 +14,14 @@ REST_M = np.array([-0.035, -0.066, FLOOR_M])
 """Where the mug's origin is put, in the microwave's frame: as deep as the hand before its front allows, and
 so far left that the hand clears the panel on the right, which stands out."""
 ALIGNED_M = 0.012
+FRONT_M = -0.088
 TOP_M = 0.187
-DOOR_LENGTH_M = 0.259
+CAUGHT_M = 0.015
+"""A hand that reaches further beyond the front than this has to back out before it rises."""
+CEILING_M, SIDES_M = 0.168, (-0.18, 0.18)
+"""Height of the inside's upper end, and where the microwave's sides are."""
+FREE_BEFORE_M = 0.1
+"""How much stays free before the front."""
 DOOR_OUTSIDE_M = 0.025
 """Distance of the door's outside from the plane through its hinge."""
 
@@ -42,10 +49,26 @@ class Microwave:
         """A point [3] of the microwave's frame, in the world."""
         return self.scene.position(self.name) + self.scene.rotation(self.name) @ point
 
+    def turned(self, offset: np.ndarray) -> np.ndarray:
+        """An offset [3] in the microwave's frame, in the world's."""
+        return self.scene.rotation(self.name) @ offset
+
     @property
     def inwards(self) -> np.ndarray:
         """Horizontal direction [3] in which things are put into it."""
         return self.scene.rotation(self.name)[:, 1]
+
+    def foremost_of_hand(self) -> float:
+        """How far inwards the hand reaches, in the microwave's frame, m."""
+        across = np.abs(self.scene.eef_rotation[:, :2].T @ self.inwards)
+        reach = float(across @ [HAND_HALF_WIDTH_M, HAND_HALF_DEPTH_M])
+        return float(self.inside(self.scene.eef_position)[1]) + reach
+
+    def catches_hand(self) -> bool:
+        """Whether the palm is under the ceiling, where the hand cannot rise."""
+        right, _, height = self.inside(self.scene.eef_position)
+        under = SIDES_M[0] < right < SIDES_M[1] and height + PALM_M < CEILING_M
+        return bool(under and self.foremost_of_hand() > FRONT_M + CAUGHT_M)
 
     @property
     def top(self) -> float:
@@ -67,10 +90,11 @@ class Microwave:
         corners = self.scene.box_corners(self.door_geoms)
         return Extent(corners.min(axis=0), corners.max(axis=0))
 
-    def reserved(self) -> Extent:
-        """World-aligned box around the microwave and all that its door sweeps."""
-        extent, (hinge, _, _) = self.scene.extent(self.name), self.door()
-        return Extent(np.minimum(extent.low, hinge - DOOR_LENGTH_M), np.maximum(extent.high, hinge))
+    def front(self) -> Extent:
+        """World-aligned box around where a hand before the front is, as wide as the inside."""
+        corners = [(SIDES_M[0], FRONT_M - FREE_BEFORE_M, 0.0), (SIDES_M[1], FRONT_M, TOP_M)]
+        ends = np.array([self.outside(np.array(corner)) for corner in corners])
+        return Extent(ends.min(axis=0), ends.max(axis=0))
 
 
 class InMicrowave:

@@ -126,11 +126,3 @@ def handle_direction(scene: Scene, name: str) -> np.ndarray:
     direction = scene.rotation(name) @ np.array([*(np.subtract(shape.handle[:2], shape.axis_xy)), 0.0])
     direction[2] = 0.0
     return np.asarray(direction / max(float(np.linalg.norm(direction)), 1e-9))
-
-
-def handle_grasp(scene: Scene, name: str, turn_after: float = 0.0) -> Grasp:
-    """The grasp of a standing mug by its handle, from above; `turn_after` as in `Grasp`."""
-    shape, outwards = MUGS[scene.category(name)], handle_direction(scene, name)
-    position = scene.position(name) + scene.rotation(name) @ np.array(shape.grip)
-    axis = np.array([-outwards[1], outwards[0], 0.0])
-    return Grasp(position, axis, HANDLE_WIDTH_M, turn_after=turn_after)

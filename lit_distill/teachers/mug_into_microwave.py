@@ -12,17 +12,32 @@ from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.aside import FreePlace
 from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Destination, Placement
+from lit_distill.teachers.door import OpenWide
 from lit_distill.teachers.grasp import Grasp
-from lit_distill.teachers.hand import Hand
-from lit_distill.teachers.mug_grasps import mug_grasps
+from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, OPEN, Hand
+from lit_distill.teachers.microwave import FRONT_M
+from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, MUGS, mug_grasps
+from lit_distill.teachers.mug_holds import cup_centre, mug_hold
+from lit_distill.teachers.pick_place import ALIGN_HIGH_M
 from lit_distill.teachers.pushing import Push
-from lit_distill.teachers.put_in_microwave import CarryByDoor, PutInMicrowave
+from lit_distill.teachers.put_in_microwave import ALIGNED_RAD, CarryByDoor, PutInMicrowave
 from lit_distill.teachers.skills import Skill
-from lit_distill.teachers.stand_up import StandUp
 
 PUT_ASIDE_STEPS = 90.0
+REACHES_M = np.arange(0.4, 0.81, 0.05)
+"""Distances from the robot's base at which a mug is put aside."""
+HAND_ROOM_M = 0.05
+"""Room around a mug that is put aside, so that the hand can take it by its handle."""
 ASIDE_ANGLES_RAD = np.radians([0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0])
 """Where on the rim a mug may be taken that is put aside, from the point opposite the handle."""
+PUSH_BEHIND_M, ROLL_BELOW_TOP_M = 0.03, 0.012
+"""Where the fingers begin to roll a mug: behind it, below its top."""
+CLEAR_OF_FRONT_M, ON_TOP_M, LOWEST_TIP_M, PRESS_M, DRAG_M = 0.06, 0.04, 0.03, 0.005, 0.02
+"""Dragging: how far the hand stays before the front, how far beside the middle of the mug it still drags, how
+low the fingertips go, how far below where they touch it the hand is sent, and how far ahead."""
+BACK_OUT_M, LOWER_M = 0.05, 0.03
+IN_THE_AIR_M = 0.06
+"""A mug that is so high above the table and touches a finger hangs on it."""
 HIT_COST_RAD, FAR_COST_RAD_M = 3.0, 3.0
 
 
@@ -30,17 +45,74 @@ class PutAside(CarryByDoor):
     """Puts a mug aside; see `skills.Skill`."""
 
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
-        return held and super()._in_place(target, placement, held)
+        there = np.linalg.norm(placement.position[:2] - target.centre[:2]) < placement.tolerance
+        return bool(held and there and super()._in_place(target, placement, held))
+
+    def has_room(self) -> bool:
+        """Whether there is room for the hand at the best grasp."""
+        return not self._hits(self._best(), self._geoms)
 
     def _grasp(
         self, target: Extent, obstacles: dict[str, Obstacle], placement: Placement
     ) -> tuple[Grasp, Push | None]:
-        return min(mug_grasps(self.scene, self.target, ASIDE_ANGLES_RAD), key=self._handicap), None
+        return self._best(), None
+
+    def _best(self) -> Grasp:
+        return min(mug_grasps(self.scene, self.target, ASIDE_ANGLES_RAD), key=self._handicap)
 
     def _handicap(self, grasp: Grasp) -> float:
         """What speaks against a grasp: being in the way of things, turning, being far."""
         turn, way = self.hand.turn_to(grasp.axis), np.linalg.norm(grasp.position - self.scene.eef_position)
-        return HIT_COST_RAD * self._hits(grasp) + abs(turn) + FAR_COST_RAD_M * float(way)
+        return HIT_COST_RAD * self._hits(grasp, self._geoms) + abs(turn) + FAR_COST_RAD_M * float(way)
+
+
+class Drag(CarryByDoor):
+    """Drags a mug away from the microwave, with fingers that press on it from above; see `skills.Skill`."""
+
+    def act(self) -> np.ndarray:
+        """See `Skill`."""
+        hand, scene = self.hand, self.scene
+        if hand.stranded():
+            return hand.go_home(CLOSE)
+        target, microwave = scene.extent(self.target), self.microwave
+        point = microwave.inside(cup_centre(scene, self.target))
+        point[1] = min(point[1], FRONT_M - CLEAR_OF_FRONT_M)
+        point = microwave.outside(point)
+        error = point - scene.eef_position
+        aside = float(np.linalg.norm(error[:2]))
+        yaw = hand.turn_to(scene.rotation(microwave.name)[:, 0])
+        low = scene.eef_position[2] < scene.surface + LOWEST_TIP_M + FINGERTIP_M
+        if hand.closed() and aside < ON_TOP_M and (scene.fingers_touching(self.target) or low):
+            step = [0.0, 0.0, 0.0 if low else -PRESS_M] - DRAG_M * microwave.inwards
+            return hand.servo(step, yaw, CLOSE, careful=False)
+        if hand.closed() and aside < ALIGN_HIGH_M and abs(yaw) < ALIGNED_RAD:
+            return hand.servo(np.array([*error[:2], -DRAG_M]), yaw, CLOSE)
+        over = target.top + FINGERTIP_M + 0.005
+        return hand.servo(self._come(point, over + PRESS_M, over, self._look()), yaw, CLOSE)
+
+
+class Roll(CarryByDoor):
+    """Rolls a mug that lies on its handle or with the handle up; see `skills.Skill`."""
+
+    def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
+        return False
+
+    def _grasp(
+        self, target: Extent, obstacles: dict[str, Obstacle], placement: Placement
+    ) -> tuple[Grasp, Push | None]:
+        scene, name = self.scene, self.target
+        axis, shape = scene.rotation(name)[:, 2], MUGS[scene.category(name)]
+        direction = np.array([-axis[1], axis[0], 0.0]) / max(float(np.linalg.norm(axis[:2])), 1e-9)
+        if direction @ self.microwave.inwards > 0.0:
+            direction = -direction
+        centre = cup_centre(scene, name)
+        behind = shape.rim_radius + PUSH_BEHIND_M
+        handle = scene.position(name) + scene.rotation(name) @ np.array(shape.handle)
+        if handle[2] > centre[2]:
+            centre, behind = handle, 0.5 * HANDLE_WIDTH_M + PUSH_BEHIND_M
+        centre[2] = target.top - ROLL_BELOW_TOP_M
+        across = np.array([-direction[1], direction[0], 0.0])
+        return mug_grasps(scene, name)[0], Push(centre - behind * direction, direction, across)
 
 
 class MugIntoMicrowave:
@@ -59,8 +131,10 @@ class MugIntoMicrowave:
     ) -> None:
         self.hand, self.target = hand, target
         self.put_in = PutInMicrowave(scene, hand, target, destination, microwave)
-        self.stand_up = StandUp(scene, hand, target)
-        place = FreePlace(scene, target, self.put_in.microwave.reserved)
+        self.drag = Drag(scene, hand, target, destination, microwave)
+        self.roll = Roll(scene, hand, target, destination, microwave)
+        self.make_room = OpenWide(scene, hand, microwave)
+        place = FreePlace(scene, target, self.put_in.microwave.front, HAND_ROOM_M, REACHES_M)
         self.put_aside = PutAside(scene, hand, target, place, microwave)
 
     def done(self) -> bool:
@@ -69,22 +143,40 @@ class MugIntoMicrowave:
 
     def act(self) -> np.ndarray:
         """See `Skill`."""
+        microwave = self.put_in.microwave
+        if not self.hand.holds(self.target):
+            if microwave.catches_hand():
+                return self.hand.reach(-BACK_OUT_M * microwave.inwards, np.zeros(3), OPEN)
+            if self.put_in.inside():
+                return self.hand.wait(OPEN)
+            if self._hangs():
+                return self.hand.servo(np.array([0.0, 0.0, -LOWER_M]), 0.0, CLOSE)
         return self._next().act()
+
+    def _hangs(self) -> bool:
+        """Whether the mug hangs on a finger that does not hold it."""
+        scene = self.hand.scene
+        target, microwave = scene.extent(self.target), scene.extent(self.put_in.microwave.name)
+        over = np.all((target.low < microwave.high)[:2] & (target.high > microwave.low)[:2])
+        high = target.bottom > scene.surface + IN_THE_AIR_M
+        return bool(high and not over and scene.fingers_touching(self.target))
 
     def remaining(self) -> float:
         """See `Skill`."""
         following = self._next()
-        steps = self.put_in.remaining()
-        if following is self.stand_up:
-            steps += self.stand_up.remaining()
-        elif following is self.put_aside:
-            steps += PUT_ASIDE_STEPS
-        return steps
+        if following is self.put_in or following is self.make_room:
+            return self.put_in.remaining()
+        return self.put_aside.remaining() + PUT_ASIDE_STEPS
 
     def _next(self) -> Skill:
         """What the present state calls for."""
         if self.hand.holds(self.target):
-            return self.put_in if self.put_in.has_handle() else self.put_aside
-        if not self.stand_up.done():
-            return self.stand_up if self.stand_up.possible() else self.put_aside
-        return self.put_in if self.put_in.has_room() else self.put_aside
+            return self.put_in if self.put_in.holds() else self.put_aside
+        by_door, otherwise = self.put_in.blocked()
+        if self.make_room.goes_on(by_door and not otherwise):
+            return self.make_room
+        if not by_door and not otherwise:
+            return self.put_in
+        if not self.put_aside.has_room():
+            return self.drag
+        return self.roll if mug_hold(self.hand.scene, self.target) is None else self.put_aside

@@ -1,6 +1,8 @@
-"""Put a mug into a microwave: by its handle, with a hand that stays outside."""
+"""Put a mug into a microwave by its handle, with a hand that stays outside."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,25 +10,43 @@ from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Destination, Placement
 from lit_distill.teachers.grasp import Grasp
-from lit_distill.teachers.hand import CLOSE, FIRM_COMMAND, MAX_OPENING_M, OPEN, SPEED_M, TURN_SPEED_RAD, Hand
-from lit_distill.teachers.hand_box import hits, pointing_down
-from lit_distill.teachers.microwave import ALIGNED_M, FLOOR_M, REST_M, Microwave
-from lit_distill.teachers.mug_grasps import handle_direction, handle_grasp
+from lit_distill.teachers.hand import (
+    CLOSE,
+    FIRM_COMMAND,
+    MAX_OPENING_M,
+    OPEN,
+    SPEED_M,
+    TURN_SPEED_RAD,
+    Hand,
+)
+from lit_distill.teachers.hand_box import Boxes, hits
+from lit_distill.teachers.microwave import ALIGNED_M, FLOOR_M, FRONT_M, REST_M, Microwave
+from lit_distill.teachers.mug_holds import MugHold, cup_centre, held_by_handle, mug_hold
 from lit_distill.teachers.pick_place import RELEASE_STEPS, PickPlace
 from lit_distill.teachers.pushing import Push
 
 LEAST_INWARDS_M = -0.085
-"""A mug whose origin is so deep stands with all of its base inside; the door pushes it further."""
-TURN_INWARDS_M, WAIT_INWARDS_M = -0.245, -0.165
-"""Where the mug is turned, far enough for a hand across its way, and from where it enters."""
-TURNED_RAD = 0.5
+"""A mug whose middle is so deep stays inside when it is let go; the door pushes it further."""
+REGION_M = -0.085
+"""How deep the mug's origin has to be in the end, unless it lies with its base to the door; LIBERO's region
+begins a little deeper."""
+HAND_REST_M = -0.13
+"""Where the hand stops, inwards in the microwave's frame: before its front."""
+WAIT_M, TURN_M = 0.045, 0.06
+"""So far before the front the foremost part of mug and hand waits until the mug can enter, and is turned."""
+TURNED_RAD, TURN_AT_M = 0.5, -0.01
+"""From which turn on it is turned there, and how far to the right: away from the door."""
+AT_LIP_M = 0.02
 CARRY_M = 0.014
 """Height of the mug's bottom above the floor of the microwave while it enters."""
-LOWEST_ENTRY_M = 0.006
-ALIGNED_RAD = 0.15
-RELEASE_M = 0.006
-CLEAR_OF_HANDLE_M = 0.06
-AT_HANDLE_M = 0.03
+LOWEST_ENTRY_M, BELOW_FLOOR_M = 0.006, -0.003
+ALIGNED_RAD = 0.2
+RELEASE_M, LET_GO_M = 0.006, 0.01
+CLEAR_OF_HOLD_M = 0.06
+WAY_M = (0.0, 0.06, 0.12)
+"""Distances from where the hand takes hold at which there has to be room for it, as it comes."""
+MARGIN_M, DOOR_MARGIN_M = 0.008, 0.02
+"""Distance that the hand keeps from things, and from the door."""
 
 
 class CarryByDoor(PickPlace):
@@ -48,16 +68,18 @@ class CarryByDoor(PickPlace):
         self._but_the_door = np.setdiff1d(self._geoms, self.microwave.door_geoms)
 
     def _in_the_way(self, obstacles: dict[str, Obstacle]) -> list[Extent]:
-        return [*super()._in_the_way(obstacles), self.microwave.door_extent()]
+        around = [self.microwave.door_extent()] if obstacles else []  # there is room around the goal
+        return [*super()._in_the_way(obstacles), *around]
 
-    def _hits(self, grasp: Grasp) -> int:
-        """How many things the open hand would hit at a grasp, the door aside, which it may push."""
-        boxes = self.scene.geom_boxes(self._but_the_door)
-        return hits(grasp.position, pointing_down(grasp.axis), MAX_OPENING_M, boxes)
+    def _hits(self, grasp: Grasp, geoms: np.ndarray) -> int:
+        """How many of some geoms the open hand would hit at a grasp."""
+        across = np.cross(grasp.approach, grasp.axis)
+        rotation = np.stack([grasp.axis, across, grasp.approach], axis=1)
+        return hits(grasp.position, rotation, MAX_OPENING_M, self.scene.geom_boxes(geoms))
 
 
 class PutInMicrowave(CarryByDoor):
-    """Puts the mug `target`, which stands, into a microwave that is open; see `skills.Skill`.
+    """Puts the mug `target` into a microwave that is open; see `skills.Skill`.
 
     Args:
         scene: view of the simulator's present state.
@@ -69,73 +91,104 @@ class PutInMicrowave(CarryByDoor):
 
     def done(self) -> bool:
         """Whether the mug is inside, or will be once the door pushes it, and the hand has let go of it."""
-        scene = self.scene
-        inside = self.destination.reached() or self._stands_inside()
-        away = np.linalg.norm(self._handle().position - scene.eef_position) > CLEAR_OF_HANDLE_M
-        return bool(inside and not self.hand.holds(self.target) and (away or scene.closing_command <= OPEN))
+        hold = mug_hold(self.scene, self.target)
+        away = hold is None or np.linalg.norm(hold.grasp.position - self.scene.eef_position) > CLEAR_OF_HOLD_M
+        let_go = not self.hand.holds(self.target) and (away or self.scene.closing_command <= OPEN)
+        return bool(let_go and self.inside())
 
-    def _stands_inside(self) -> bool:
-        _, inwards, height = self._origin()
-        return bool(inwards > LEAST_INWARDS_M and height > FLOOR_M - RELEASE_M)
+    def inside(self) -> bool:
+        """Whether the mug is in the region, or so far on the floor that the door will push it there."""
+        if self.destination.reached():
+            return True
+        corners = self.microwave.inside(self.scene.corners(self.target))
+        origin = self.microwave.inside(self.scene.position(self.target))[1]
+        centre = self.microwave.inside(cup_centre(self.scene, self.target))[1]
+        pushed = origin + max(0.0, FRONT_M - corners[:, 1].min())
+        on_floor = corners[:, 2].min() > FLOOR_M - RELEASE_M and centre > LEAST_INWARDS_M
+        return bool(on_floor and pushed > REGION_M)
 
-    def _origin(self) -> np.ndarray:
-        return self.microwave.inside(self.scene.position(self.target))
+    def holds(self) -> bool:
+        """Whether the hand holds the mug so that it can put it in."""
+        return self.hand.holds(self.target) and held_by_handle(self.scene, self.target)
 
-    def _turn(self) -> float:
-        """Turn (rad, world z) that makes the handle point out of the microwave."""
-        now, goal = handle_direction(self.scene, self.target), -self.microwave.inwards
+    def blocked(self) -> tuple[bool, bool]:
+        """Whether there is no room for the hand to take hold: because of the door, for another reason."""
+        hold = mug_hold(self.scene, self.target)
+        if hold is None:
+            return False, True
+        grasp, door = hold.grasp, self._boxes(self.microwave.door_geoms, DOOR_MARGIN_M)
+        others = self._boxes(self._but_the_door, MARGIN_M)
+        rotation = np.stack([grasp.axis, np.cross(grasp.approach, grasp.axis), grasp.approach], axis=1)
+        way = [grasp.position - back * grasp.approach for back in WAY_M]
+        by_door = any(hits(point, rotation, MAX_OPENING_M, door) for point in way)
+        otherwise = any(hits(point, rotation, MAX_OPENING_M, others) for point in way)
+        return by_door, otherwise or not self.hand.within_reach(grasp.position)
+
+    def _boxes(self, geoms: np.ndarray, margin: float) -> Boxes:
+        centres, frames, halves = self.scene.geom_boxes(geoms)
+        return centres, frames, halves + margin
+
+    def _turn(self, hold: MugHold) -> float:
+        """Turn (rad, world z) that makes a hold point out of the microwave."""
+        now, goal = hold.outwards, -self.microwave.inwards
         angle = np.arctan2(goal[1], goal[0]) - np.arctan2(now[1], now[0])
         return float((angle + np.pi) % (2 * np.pi) - np.pi)
-
-    def has_handle(self) -> bool:
-        """Whether the hand is where it takes hold of the handle."""
-        return bool(np.linalg.norm(self._handle().position - self.scene.eef_position) < AT_HANDLE_M)
-
-    def has_room(self) -> bool:
-        """Whether the hand can come to the handle."""
-        grasp = self._handle()
-        return self.hand.within_reach(grasp.position) and not self._hits(grasp)
 
     # -- pick --------------------------------------------------------------------------------------
 
     def _grasp(
         self, target: Extent, obstacles: dict[str, Obstacle], placement: Placement
     ) -> tuple[Grasp, Push | None]:
-        return self._handle(), None
-
-    def _handle(self) -> Grasp:
-        return handle_grasp(self.scene, self.target, self._turn())
+        hold = mug_hold(self.scene, self.target)
+        if hold is None:
+            return super()._grasp(target, obstacles, placement)
+        return replace(hold.grasp, turn_after=self._turn(hold)), None
 
     # -- place -------------------------------------------------------------------------------------
 
     def _place(self, target: Extent, placement: Placement, obstacles: dict[str, Obstacle]) -> np.ndarray:
-        if self.scene.closing_command < FIRM_COMMAND:
+        hold = mug_hold(self.scene, self.target)
+        if hold is None or self.scene.closing_command < FIRM_COMMAND:
             return self.hand.wait(CLOSE)
-        right, inwards, _ = self._origin()
-        bottom = target.bottom - self.microwave.outside(np.zeros(3))[2] - FLOOR_M
-        yaw = self.hand.turn_by(self._turn())
+        right, foremost, bottom, left = self._where(target)
+        yaw = self.hand.turn_by(self._turn(hold))
         aligned = abs(REST_M[0] - right) < ALIGNED_M and abs(yaw) < ALIGNED_RAD
-        before = WAIT_INWARDS_M if abs(yaw) < TURNED_RAD else TURN_INWARDS_M
-        offset = np.array([REST_M[0] - right, before - inwards, CARRY_M - bottom])
-        if inwards > WAIT_INWARDS_M + ALIGNED_M and bottom < LOWEST_ENTRY_M and inwards < LEAST_INWARDS_M:
+        if abs(yaw) > TURNED_RAD:
+            offset = np.array([TURN_AT_M - right, -TURN_M - foremost, CARRY_M - bottom])
+        else:
+            offset = np.array([REST_M[0] - right, -WAIT_M - foremost, CARRY_M - bottom])
+        if foremost > -AT_LIP_M and bottom < BELOW_FLOOR_M:
             offset[:2] = 0.0  # before the step up to the floor: rise
-        elif bottom > LOWEST_ENTRY_M and (aligned or inwards > LEAST_INWARDS_M):
-            offset[1] = REST_M[1] - inwards
-        if inwards > REST_M[1] - RELEASE_M:
-            offset[2] = -bottom
-        return self.hand.servo(self.scene.rotation(self.microwave.name) @ offset, yaw, CLOSE)
+        elif foremost > 0.0 or (bottom > LOWEST_ENTRY_M and aligned):
+            offset[1] = left
+            if left < RELEASE_M:
+                offset[2] = -bottom
+        return self.hand.servo(self.microwave.turned(offset), yaw, CLOSE)
+
+    def _where(self, target: Extent) -> tuple[float, float, float, float]:
+        """Of the held mug, in the microwave's frame, m.
+
+        Where its middle is to the right, the foremost point of mug and hand beyond the front, the bottom of
+        the mug above the floor, and how far the hand can still go inwards.
+        """
+        scene, microwave = self.scene, self.microwave
+        right = float(microwave.inside(cup_centre(scene, self.target))[0])
+        mug = float(microwave.inside(scene.corners(self.target))[:, 1].max())
+        left = HAND_REST_M - float(microwave.inside(scene.eef_position)[1])
+        bottom = target.bottom - microwave.outside(np.zeros(3))[2] - FLOOR_M
+        return right, max(mug, microwave.foremost_of_hand()) - FRONT_M, float(bottom), left
 
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
-        _, inwards, _ = self._origin()
-        bottom = target.bottom - self.microwave.outside(np.zeros(3))[2] - FLOOR_M
-        return bool(inwards > REST_M[1] - 2 * RELEASE_M and -0.01 < bottom < RELEASE_M)
+        _, _, bottom, left = self._where(target)
+        at_handle = held_by_handle(self.scene, self.target)
+        return bool(at_handle and left < 2 * RELEASE_M and -0.01 < bottom < LET_GO_M)
 
     # -- potential ---------------------------------------------------------------------------------
 
     def _place_steps(self, target: Extent, placement: Placement) -> float:
-        right, inwards, height = self._origin()
-        wait = np.array([REST_M[0], WAIT_INWARDS_M, FLOOR_M + CARRY_M])
-        enter = REST_M[1] - max(inwards, WAIT_INWARDS_M)
-        way = 0.0 if inwards > WAIT_INWARDS_M else float(np.abs(wait - [right, inwards, height]).max())
-        turning = abs(self._turn()) / TURN_SPEED_RAD
+        hold = mug_hold(self.scene, self.target)
+        right, mug, height = self.microwave.inside(cup_centre(self.scene, self.target))
+        way = max(abs(REST_M[0] - right), FRONT_M - WAIT_M - mug, FLOOR_M + 0.05 - height, 0.0)
+        turning = abs(self._turn(hold)) / TURN_SPEED_RAD if hold else np.pi / TURN_SPEED_RAD
+        enter = REST_M[1] - max(mug, FRONT_M - WAIT_M)
         return max(way / SPEED_M, turning) + (max(0.0, enter) + CARRY_M) / SPEED_M + RELEASE_STEPS
