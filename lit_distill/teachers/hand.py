@@ -14,6 +14,7 @@ from lit_distill.schema import ACTION_DIM
 from lit_distill.sim.osc import POSITION_SCALE_M, ROTATION_SCALE_RAD
 from lit_distill.sim.scene import Scene
 from lit_distill.teachers.grasp import DOWN
+from lit_distill.teachers.posture import REACH_M, SHOULDER_M, WRIST_ABOVE_M, WRIST_BEHIND_M
 
 OPEN, CLOSE = -1.0, 1.0
 POSITION_GAIN, ROTATION_GAIN = 1.6, 1.2
@@ -44,13 +45,12 @@ BELOW_TOP_M = 0.003
 """Fingertips that hold an object reach at least so far below its top."""
 BLOCKED_OPENING_M = 0.012
 """Firmly closed fingers that are still so far apart have something between them."""
-JOINT_7_LIMIT_RAD = 2.6
+JOINT_7_LIMIT_RAD, JOINT_7_HARD_LIMIT_RAD = 2.6, 2.85
+JOINT_7_FREE_RAD, JOINT_7_COST = 1.9, 4.0
+"""What a radian of joint 7 beyond this costs, in radians of turning: where it ends up is known to 0.3 rad
+only, and a limit would make the hand turn to and fro."""
 TRAVEL_CLEARANCE_M = 0.05
 
-# Reach: the wrist's centre is this far above and behind the grip site of a hand that points down, the
-# shoulder this far above the base; the arm between them is straight at 0.719 m.
-WRIST_ABOVE_M, WRIST_BEHIND_M, SHOULDER_M = 0.21, 0.088, 0.333
-REACH_M = 0.713
 STRETCHED_RAD = -0.45
 """Joint 4 beyond its straight position (-0.47): pulling the hand in would straighten the elbow further."""
 
@@ -61,8 +61,11 @@ MAX_LEAN_RAD = 0.45
 MAX_TILT_RAD = 0.9
 JOINT_MARGIN_RAD = 0.02
 JOINT_5_RAD, JOINT_6_RAD = (-0.4, 0.4), (1.9, 2.2)
-"""Where the wrist's joints are without any tilt, which adds to both ends. Beyond, the wrist is flipped over:
-the hand may point down, but soon runs into a limit."""
+"""Where the wrist's joints are without any tilt, which adds to both ends; near the base, where the arm is
+folded, joint 6 is further. Beyond, the wrist is flipped over: the hand may point down, but soon runs into a
+limit."""
+IN_LINE_RAD = 0.8
+"""A hand that continues the forearm to this angle is turned by joint 5 as well as by joint 7."""
 FLEX_RAD = 1.5
 """How far joint 4 of an overstretched arm is sent back."""
 TILTED_RAD = 0.2
@@ -108,17 +111,23 @@ class Hand:
         slowing = float(np.linalg.norm(offset)) / SLOW_WITHIN_M if careful else 1.0
         return action(offset, turn, gripper, speed=min(max(slowing, SLOWEST), 1.0))
 
-    def turn_towards(self, rotation: np.ndarray) -> np.ndarray:
+    def turn_towards(self, rotation: np.ndarray, ahead: float = 0.0) -> np.ndarray:
         """Turn [3] (axis-angle, rad) to an orientation [3, 3]: the approach direction goes the shortest way.
 
-        Rolling about it turns joint 7 by as much, so of the two ways round the one that joint 7 allows.
+        Rolling about it turns joint 7 by as much, so of the two ways round the one that joint 7 allows, which
+        turns by `ahead` anyway until the hand is where it goes to.
         """
         present = self.scene.eef_rotation
         roll = float(twist(present.T @ rotation))
         rolls = (roll, roll - 2 * np.pi, roll + 2 * np.pi)
-        joint_7 = self.scene.joints[6]
-        allowed = [turn for turn in rolls if abs(joint_7 + turn) < JOINT_7_LIMIT_RAD]
+        joint_7 = self.scene.joints[6] + ahead
+        allowed = [turn for turn in rolls if abs(joint_7 + turn) < JOINT_7_HARD_LIMIT_RAD]
         return swing(present[:, 2], rotation[:, 2]) + present[:, 2] * min(allowed or [roll], key=abs)
+
+    def turn_cost(self, turn: np.ndarray) -> float:
+        """What a turn [3] (axis-angle) costs, rad: its angle, and more where it brings joint 7 near its limit."""
+        joint_7 = abs(self.scene.joints[6] + float(turn @ self.scene.eef_rotation[:, 2]))
+        return float(np.linalg.norm(turn)) + JOINT_7_COST * max(0.0, joint_7 - JOINT_7_FREE_RAD)
 
     def tilt(self, approach: np.ndarray = DOWN) -> np.ndarray:
         """Turn [3] (axis-angle, rad) that makes the hand point along a direction [3]."""
@@ -158,8 +167,17 @@ class Hand:
 
     def _flipped(self, tilted: float) -> bool:
         """Whether a wrist joint is where tilting by `tilted` (rad) would not bring it."""
-        wrist = zip(self.scene.joints[4:6], (JOINT_5_RAD, JOINT_6_RAD), strict=True)
-        return any(not low - tilted < joint < high + tilted for joint, (low, high) in wrist)
+        joints = self.scene.joints
+        folded = max(JOINT_6_RAD[1], joints[1] - joints[3])
+        free = tilted + self.wrist_play()
+        return not (
+            JOINT_5_RAD[0] - free < joints[4] < JOINT_5_RAD[1] + free
+            and JOINT_6_RAD[0] - tilted < joints[5] < folded + tilted
+        )
+
+    def wrist_play(self) -> float:
+        """How far (rad) joint 5 may turn beyond what tilts the hand: in line with the forearm it only rolls."""
+        return max(0.0, IN_LINE_RAD - abs(np.pi - float(self.scene.joints[5])))
 
     def turn_to(self, axis: np.ndarray, then: float = 0.0) -> float:
         """Turn (rad, about world z) that makes the fingers close along a horizontal direction [3].
