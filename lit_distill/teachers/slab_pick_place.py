@@ -26,6 +26,7 @@ from lit_distill.teachers.hand import (
 )
 from lit_distill.teachers.hand_box import sweep_hits
 from lit_distill.teachers.posture import not_too_near, posture
+from lit_distill.teachers.shoving import shove
 from lit_distill.teachers.slab import Slab, find_slab, slab_grasps
 from lit_distill.teachers.topple import Topple
 from lit_distill.teachers.uprighting import IMPOSSIBLE_STEPS, TILT_RAD, Uprighting, angle, roll, tilt
@@ -60,11 +61,11 @@ SET_DOWN_TILT_RAD = 0.8
 SET_DOWN_BESIDE_M, SET_DOWN_ABOVE_SURFACE_M = 0.25, 0.03
 
 # Cost of a grasp and potential, in control steps.
-FIXED_STEPS, MOST_OVERLAPS = 60.0, 3
+FIXED_STEPS, MOST_OVERLAPS = 100.0, 3
 """What each overlap of the hand with a fixture costs, and how many count."""
-MOVABLE_STEPS, PUSHED_SHARE = 160.0, 0.125
-"""What each object costs that the palm would come down on, and the share of it that one does that the fingers push
-aside."""
+SHOVE_STEPS, PUSHED_STEPS = 60.0, 20.0
+"""What an object costs that the palm would come down on, so that it has to be shoved away, and one that the
+fingers push aside."""
 IN_LINE_STEPS, IN_LINE_RAD = 40.0, 0.3
 """What a hand that continues the forearm costs, where it cannot be turned reliably, and at what angle less."""
 REGRASP_STEPS = 120.0
@@ -87,9 +88,9 @@ class SlabPickPlace:
         self.scene, self.hand, self.target, self.destination = scene, hand, target, destination
         self._fixed = scene.geoms(*scene.fixtures)
         self._topple = Topple(scene, hand)
-        others = [name for name in scene.objects if name != target]
-        self._movable = scene.geoms(*others)
-        self._in_the_way = [*others, *(name for name in scene.fixtures if len(scene.geoms(name)))]
+        self._movable = [name for name in scene.objects if name != target]
+        self._movable_geoms = scene.geoms(*self._movable)
+        self._in_the_way = [*self._movable, *(name for name in scene.fixtures if len(scene.geoms(name)))]
 
     def done(self) -> bool:
         """Whether the slab is in its place and let go; see `Skill`."""
@@ -108,6 +109,10 @@ class SlabPickPlace:
             position, rotation, cost = self._grasp(slab, placement)
             if self._topple.steps(slab) < cost:
                 return self._topple.act(slab)
+            blocking = self._blocking(position, rotation)
+            if blocking is not None:
+                away = (blocking.centre - slab.centre) * [1.0, 1.0, 0.0]
+                return shove(self.hand, blocking, away / np.linalg.norm(away))
             return self._pick(position, rotation)
         if self.destination.reached():
             return self.hand.wait(OPEN)
@@ -196,7 +201,7 @@ class SlabPickPlace:
         if np.linalg.norm(self._way_to_free_place(slab, placement, uprighting)) > 2 * NEAR_PLACE_M:
             placing = np.minimum(placing, REGRASP_STEPS)
         cost += placing
-        fixed, beside = self.scene.geom_boxes(self._fixed), self.scene.geom_boxes(self._movable)
+        fixed, beside = self.scene.geom_boxes(self._fixed), self.scene.geom_boxes(self._movable_geoms)
         best, lowest = 0, np.inf
         for k in np.argsort(cost):  # room is looked at as long as it can matter
             if cost[k] >= lowest:
@@ -204,10 +209,17 @@ class SlabPickPlace:
             hand = grasps.position[k], grasps.rotation[k]
             palm, fingers = sweep_hits(*hand, beside)
             total = cost[k] + FIXED_STEPS * min(sum(sweep_hits(*hand, fixed)), MOST_OVERLAPS)
-            total += MOVABLE_STEPS * ((palm > 0) + PUSHED_SHARE * (fingers > 0))
+            total += SHOVE_STEPS * (palm > 0) + PUSHED_STEPS * (fingers > 0)
             if total < lowest:
                 best, lowest = int(k), float(total)
         return grasps.position[best], grasps.rotation[best], lowest + CLOSE_STEPS
+
+    def _blocking(self, position: np.ndarray, rotation: np.ndarray) -> Extent | None:
+        """What the palm would come down on at a grasp and can be shoved away, None if nothing."""
+        for name in self._movable:
+            if sweep_hits(position, rotation, self.scene.geom_boxes(self.scene.geoms(name)))[0]:
+                return self.scene.extent(name)
+        return None
 
     # -- place -------------------------------------------------------------------------------------
 

@@ -1,0 +1,41 @@
+"""Shoving a movable thing, such as a mug, out of the way of a grasp with closed fingers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lit_distill.sim.scene import Extent
+from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, Hand
+
+BELOW_TOP_M = 0.02
+"""How far the fingertips reach below its top; the palm stays above it."""
+BEHIND_M, FINGERS_HALF_M = 0.012, 0.02
+"""Distance of the fingers from it before they push, and half of what they measure."""
+ALIGNED_M, BESIDE_M = 0.012, 0.025
+HOVER_M, PUSH_M = 0.03, 0.03
+
+
+def shove(hand: Hand, extent: Extent, away: np.ndarray) -> np.ndarray:
+    """Action [7] that comes down beside a thing with closed fingers and shoves it in a level direction.
+
+    Args:
+        hand: the hand.
+        extent: box of the thing, m.
+        away: level unit vector [3].
+    """
+    position = hand.scene.eef_position
+    half = 0.5 * (extent.high - extent.low)
+    start = extent.centre - (float(np.abs(away) @ half) + BEHIND_M + FINGERS_HALF_M) * away
+    start[2] = extent.top - BELOW_TOP_M + FINGERTIP_M
+    error = start - position
+    forwards = float(error @ away)
+    aside = error - forwards * away - [0.0, 0.0, error[2]]
+    closed, off = hand.closed(), float(np.linalg.norm(aside))
+    low = position[2] - FINGERTIP_M < extent.top
+    if closed and low and off < BESIDE_M and forwards > -BEHIND_M - BESIDE_M - FINGERS_HALF_M:
+        return hand.servo(aside + PUSH_M * away + [0.0, 0.0, error[2]], 0.0, CLOSE, careful=False)
+    if closed and max(off, abs(forwards)) < ALIGNED_M:
+        return hand.servo(error, 0.0, CLOSE)
+    over = extent.top + FINGERTIP_M + HOVER_M - position[2]
+    share = np.clip(1.0 - (over - 0.5 * HOVER_M) / HOVER_M, 0.0, 1.0)
+    return hand.servo(np.array([*(share * error[:2]), over]), 0.0, CLOSE)
