@@ -5,15 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from lit_distill.sim.scene import Scene
+from lit_distill.teachers.grasp import DOWN
 from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, SPEED_M, Hand
 from lit_distill.teachers.hand_box import inside
+from lit_distill.teachers.posture import posture
 from lit_distill.teachers.room import cross
 from lit_distill.teachers.slab import Slab
 
 STANDING_RAD = 0.6
 """A slab that leans less than this stands."""
-TILT_RAD = 0.5
-"""The hand leans away from the wall that may be behind the slab."""
+TILT_RAD, INWARD_TILT_RAD = 0.5, 0.15
+"""The hand leans away from the wall that may be behind the slab; little if it then points towards the base, in
+line with the forearm, where the wrist flips over."""
 CLOSED_M = 0.02
 OVER_M = 0.012
 PRESSING_M, PRESSED_M = 0.03, 0.006
@@ -38,8 +41,9 @@ class Topple:
         self._fixed = scene.geoms(*scene.fixtures)
 
     def steps(self, slab: Slab) -> float:
-        """Control steps that it costs, infinite if the slab does not stand."""
-        if abs(slab.frame[2, 0]) > np.sin(STANDING_RAD):
+        """Control steps that it costs, infinite if the slab does not stand or is out of reach."""
+        arm = posture(self.scene.base, slab.top[None], DOWN[None])
+        if abs(slab.frame[2, 0]) > np.sin(STANDING_RAD) or not arm.within_reach[0]:
             return np.inf
         offset = self._offset(slab, self._away(slab))
         if self._pressing(offset):
@@ -71,7 +75,10 @@ class Topple:
 
     def _turn(self, away: np.ndarray) -> np.ndarray:
         """Turn [3] to fingers beside each other along the slab and a hand that leans away from it."""
-        approach = -np.sin(TILT_RAD) * away - np.array([0.0, 0.0, np.cos(TILT_RAD)])
+        outwards = self.scene.eef_position - self.scene.base
+        inward = float(away[:2] @ outwards[:2]) > 0.5 * float(np.linalg.norm(outwards[:2]))
+        lean = INWARD_TILT_RAD if inward else TILT_RAD
+        approach = -np.sin(lean) * away - np.array([0.0, 0.0, np.cos(lean)])
         closing = cross(np.array([0.0, 0.0, 1.0]), away)
         turns = [
             self.hand.turn_towards(np.stack([axis, cross(approach, axis), approach], axis=1))
