@@ -12,7 +12,7 @@ import numpy as np
 
 from lit_distill.schema import ACTION_DIM
 from lit_distill.sim.osc import POSITION_SCALE_M, ROTATION_SCALE_RAD
-from lit_distill.sim.scene import Scene
+from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.grasp import DOWN
 from lit_distill.teachers.posture import REACH_M, SHOULDER_M, WRIST_ABOVE_M, WRIST_BEHIND_M
 
@@ -51,7 +51,7 @@ JOINT_7_FREE_RAD, JOINT_7_COST = 1.9, 4.0
 only, and a limit would make the hand turn to and fro."""
 TRAVEL_CLEARANCE_M = 0.05
 
-STRETCHED_RAD = -0.45
+STRETCHED_RAD, BENT_RAD, PULL_IN_M = -0.5, -0.68, 0.04
 """Joint 4 beyond its straight position (-0.47): pulling the hand in would straighten the elbow further."""
 
 MAX_LEAN_RAD = 0.45
@@ -102,7 +102,9 @@ class Hand:
             approach = self.leaning(self.scene.eef_position + offset)
         tilt = self.tilt(approach)
         angle = float(np.linalg.norm(tilt))
-        turn = tilt * np.clip(angle / UPRIGHT_FULL_RAD, UPRIGHT_GAIN, 1.0)
+        stretched = self._stretched()
+        offset = offset - stretched * PULL_IN_M * self._outwards()
+        turn = tilt * max(stretched, np.clip(angle / UPRIGHT_FULL_RAD, UPRIGHT_GAIN, 1.0))
         turn[2] += yaw * np.clip(2.0 - angle / TILTED_RAD, 0.0, 1.0)
         return self.reach(offset, turn, gripper, careful)
 
@@ -136,9 +138,16 @@ class Hand:
     def leaning(self, point: np.ndarray) -> np.ndarray:
         """Direction [3] to point in on the way to a point [3]: down, or outwards to reach further."""
         lean = self.lean(point)
-        outwards = self.scene.eef_position[:2] - self.scene.base[:2]
-        outwards *= np.sin(lean) / max(float(np.linalg.norm(outwards)), 1e-9)
-        return np.array([*outwards, -np.cos(lean)])
+        return np.sin(lean) * self._outwards() - np.array([0.0, 0.0, np.cos(lean)])
+
+    def _outwards(self) -> np.ndarray:
+        """Level unit vector [3] from the arm's base to the hand."""
+        away = (self.scene.eef_position - self.scene.base) * [1.0, 1.0, 0.0]
+        return np.asarray(away / max(float(np.linalg.norm(away)), 1e-9))
+
+    def _stretched(self) -> float:
+        """How far the elbow is on its way from bent enough for any reachable point to straight, 0 to 1."""
+        return float(np.clip((self.scene.joints[3] - BENT_RAD) / (STRETCHED_RAD - BENT_RAD), 0.0, 1.0))
 
     def wait(self, gripper: float) -> np.ndarray:
         """Action [7] that stays and opens or closes."""
@@ -152,6 +161,8 @@ class Hand:
             away *= self._flipped(MAX_TILT_RAD)
             away[3] = -FLEX_RAD
         turn = self.scene.jacobian() @ away
+        if joints[3] > STRETCHED_RAD:
+            turn[2] = max(turn[2], 0.0)  # flexing lowers the hand, onto what it is about to take hold of
         return action(turn[:3], turn[3:], gripper)
 
     def stranded(self, tilted: float = MAX_TILT_RAD) -> bool:
@@ -222,12 +233,14 @@ class Hand:
         gripped = touching == 2 or (
             touching == 1 and self.closed() and self.scene.opening > BLOCKED_OPENING_M
         )
-        return gripped and self._around(name)
+        return gripped and self.around(self.scene.extent(name))
 
-    def _around(self, name: str) -> bool:
-        """Whether the fingertips are below an object's top, not pressing on it."""
-        tips = self.scene.eef_position[2] + FINGERTIP_M * self.scene.eef_rotation[2, 2]
-        return bool(tips < self.scene.extent(name).top - BELOW_TOP_M)
+    def around(self, extent: Extent, beside: float = MAX_OPENING_M) -> bool:
+        """Whether the fingertips reach below an object's top, the grip site at most so far `beside` its box."""
+        position = self.scene.eef_position
+        tips = position[2] + FINGERTIP_M * self.scene.eef_rotation[2, 2]
+        near = np.all((position > extent.low - beside) & (position < extent.high + beside))
+        return bool(tips < extent.top - BELOW_TOP_M and near)
 
     def closed(self) -> bool:
         """Whether the fingers have closed as far as they can: whatever they missed, they missed."""

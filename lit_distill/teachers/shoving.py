@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lit_distill.sim.scene import Extent
-from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, Hand
+from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, OPEN, Hand
 
 BELOW_TOP_M = 0.02
 """How far the fingertips reach below its top; the palm stays above it."""
@@ -38,4 +38,5 @@ def shove(hand: Hand, extent: Extent, away: np.ndarray) -> np.ndarray:
         return hand.servo(error, 0.0, CLOSE)
     over = extent.top + FINGERTIP_M + HOVER_M - position[2]
     share = np.clip(1.0 - (over - 0.5 * HOVER_M) / HOVER_M, 0.0, 1.0)
-    return hand.servo(np.array([*(share * error[:2]), over]), 0.0, CLOSE)
+    gripper = OPEN if low and not closed else CLOSE  # above it first: between open fingers it would be held
+    return hand.servo(np.array([*(share * error[:2]), over]), 0.0, gripper)
