@@ -52,7 +52,8 @@ only, and a limit would make the hand turn to and fro."""
 TRAVEL_CLEARANCE_M = 0.05
 
 STRETCHED_RAD, BENT_RAD, PULL_IN_M = -0.5, -0.68, 0.04
-"""Joint 4 beyond its straight position (-0.47): pulling the hand in would straighten the elbow further."""
+"""Joint 4 near its straight position (-0.47), where pulling the hand in no longer bends the elbow. From
+`BENT_RAD` on, which no point within reach asks for, the servo aims up to `PULL_IN_M` nearer to the base."""
 
 MAX_LEAN_RAD = 0.45
 """Where pointing down does not reach far enough, the hand leans outwards by up to this."""
@@ -127,7 +128,7 @@ class Hand:
         return swing(present[:, 2], rotation[:, 2]) + present[:, 2] * min(allowed or [roll], key=abs)
 
     def turn_cost(self, turn: np.ndarray) -> float:
-        """What a turn [3] (axis-angle) costs, rad: its angle, and more where it brings joint 7 near its limit."""
+        """What a turn [3] (axis-angle) costs, rad: its angle, and more where joint 7 comes near its limit."""
         joint_7 = abs(self.scene.joints[6] + float(turn @ self.scene.eef_rotation[:, 2]))
         return float(np.linalg.norm(turn)) + JOINT_7_COST * max(0.0, joint_7 - JOINT_7_FREE_RAD)
 
@@ -181,13 +182,11 @@ class Hand:
         joints = self.scene.joints
         folded = max(JOINT_6_RAD[1], joints[1] - joints[3])
         free = tilted + self.wrist_play()
-        return not (
-            JOINT_5_RAD[0] - free < joints[4] < JOINT_5_RAD[1] + free
-            and JOINT_6_RAD[0] - tilted < joints[5] < folded + tilted
-        )
+        level = JOINT_5_RAD[0] - free < joints[4] < JOINT_5_RAD[1] + free
+        return not (level and JOINT_6_RAD[0] - tilted < joints[5] < folded + tilted)
 
     def wrist_play(self) -> float:
-        """How far (rad) joint 5 may turn beyond what tilts the hand: in line with the forearm it only rolls."""
+        """How far (rad) joint 5 may turn beyond a tilt: a hand in line with the forearm only rolls by it."""
         return max(0.0, IN_LINE_RAD - abs(np.pi - float(self.scene.joints[5])))
 
     def turn_to(self, axis: np.ndarray, then: float = 0.0) -> float:
@@ -236,7 +235,7 @@ class Hand:
         return gripped and self.around(self.scene.extent(name))
 
     def around(self, extent: Extent, beside: float = MAX_OPENING_M) -> bool:
-        """Whether the fingertips reach below an object's top, the grip site at most so far `beside` its box."""
+        """Whether the fingertips are below an object's top, the grip site at most so far `beside` its box."""
         position = self.scene.eef_position
         tips = position[2] + FINGERTIP_M * self.scene.eef_rotation[2, 2]
         near = np.all((position > extent.low - beside) & (position < extent.high + beside))

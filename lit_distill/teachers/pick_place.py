@@ -22,13 +22,12 @@ from lit_distill.teachers.hand import (
     FIRM_COMMAND,
     MAX_OPENING_M,
     OPEN,
-    PALM_M,
     SPEED_M,
     Hand,
 )
 from lit_distill.teachers.pushing import Push, plan_push, push
 from lit_distill.teachers.room import clashes
-from lit_distill.teachers.shoving import shove
+from lit_distill.teachers.shoving import from_raised_end, shove
 
 # Grasp.
 ALIGN_HIGH_M, ALIGN_LOW_M, ALIGN_GRASP_M = 0.012, 0.02, 0.008
@@ -54,7 +53,7 @@ TURN_HELD_COST = 1.5
 """What a turn with the object in hand costs, compared with one before."""
 
 # Travel.
-NEAR_TARGET_M, NEAR_TARGET_RAD = 0.012, 0.3
+NEAR_TARGET_M = 0.05
 """Nearer to the grasp than this the hand only has to keep clear of the object itself."""
 FINGERS_HALF_M = 0.07
 PASS_OVER_M = 0.02
@@ -65,9 +64,8 @@ NEAR_DESTINATION_M = 0.15
 PAUSE_BELOW_M = 0.02
 """Sideways motion pauses when the height falls short of what the way demands by this."""
 RELEASE_HEIGHT_TOLERANCE_M, AROUND_M = 0.01, 0.02
-STICKS_OUT_M, DEEP_IN_M, LEANS = 0.06, 0.03, 0.3
-"""An object so near to its place, its lower end so deep in a container and its long axis so level is shoved in by
-its raised end."""
+STICKS_OUT_M = 0.06
+"""An object so near to its place that leans in a container is shoved in."""
 
 # Potential.
 GRASP_STEPS = 10.0
@@ -108,11 +106,12 @@ class PickPlace:
         if self.hand.stranded():
             return self.hand.go_home(CLOSE if held else OPEN)
         target, placement = self.scene.extent(self.target), self.destination.placement()
-        opening = OPEN < self.scene.closing_command and self.scene.opening > BLOCKED_OPENING_M
+        opening = self.scene.closing_command > OPEN and self.scene.opening > BLOCKED_OPENING_M
         letting_go = held or (opening and self.hand.around(target, AROUND_M))
         if letting_go and self._in_place(target, placement, held):
             return self.hand.wait(OPEN)
-        if not held and (inwards := self._sticks_out(target, placement)) is not None:
+        inwards = None if held else self._inwards(target, placement)
+        if inwards is not None:
             return shove(self.hand, target, inwards)
         obstacles = self._look()
         if held:
@@ -159,7 +158,7 @@ class PickPlace:
         if misaligned < ALIGN_HIGH_M and opened:
             return servo(error, yaw, OPEN)
         hover = over + min(HOVER_M, CONE * misaligned)
-        return servo(self._come(grasp.on_the_way(hover), yaw, hover, over, obstacles, below), yaw, OPEN)
+        return servo(self._come(grasp.on_the_way(hover), hover, over, obstacles, below), yaw, OPEN)
 
     def _push(self, target: Extent, plan: Push, obstacles: dict[str, Obstacle]) -> np.ndarray:
         """Push the object out of where there is no room to take hold of it."""
@@ -167,13 +166,12 @@ class PickPlace:
         if action is not None:
             return action
         over, yaw = target.top + FINGERTIP_M + 0.005, self.hand.turn_to(plan.axis)
-        offset = self._come(plan.start, yaw, over + HOVER_M, over, obstacles)
+        offset = self._come(plan.start, over + HOVER_M, over, obstacles)
         return self.hand.servo(offset, yaw, CLOSE)
 
     def _come(
         self,
         goal: np.ndarray,
-        yaw: float,
         hover: float,
         over: float,
         obstacles: dict[str, Obstacle],
@@ -181,11 +179,11 @@ class PickPlace:
     ) -> np.ndarray:
         """Offset [3] of the empty hand towards `hover` above a goal [3]; below `over` it rises first.
 
-        What of it is lowest is `below` (m) under the grip site; it still has to turn by `yaw` (rad).
+        What of it is lowest is `below` (m) under the grip site.
         """
         position = self.scene.eef_position
         apart = float(np.linalg.norm(goal[:2] - position[:2]))
-        if apart < NEAR_TARGET_M and abs(yaw) < NEAR_TARGET_RAD:
+        if apart < NEAR_TARGET_M:
             obstacles = {}  # there is room around the goal
         offset = self._travel(position, goal, hover, np.full(2, FINGERS_HALF_M), below, obstacles)
         return self._pass(offset, over - max(0.0, apart - NEAR_DESTINATION_M) - position[2])
@@ -241,8 +239,6 @@ class PickPlace:
             return grasp, None
         hit = clashes(grasp, boxes, BARE_HALF_WIDTH_M)
         names = {self.obstacles[k] for k in self._owner[hit]} & set(self.scene.objects)
-        palm = grasp.position[2] + PALM_M  # what is lower is shoved aside by the fingers
-        names = {name for name in names if name == self.onto or obstacles[name].extent.top > palm}
         if not names:
             return grasp, None
         apart = {name: np.linalg.norm(obstacles[name].extent.centre - grasp.position) for name in names}
@@ -304,16 +300,13 @@ class PickPlace:
         below_rim = target.bottom < placement.carry_height - 0.015
         return bool(over and below_rim and (hand_low or object_low or not held))
 
-    def _sticks_out(self, target: Extent, placement: Placement) -> np.ndarray | None:
-        """Level direction [3] from the raised end of an object that leans in its container, None if none."""
-        over = np.linalg.norm((placement.position - target.centre)[:2]) < STICKS_OUT_M
-        rim = placement.carry_height - CARRY_CLEARANCE_M
-        inside = self._boxy and self.onto is not None and target.bottom < rim - DEEP_IN_M
-        if not (inside and over and target.top > rim) or self.destination.reached():
+    def _inwards(self, target: Extent, placement: Placement) -> np.ndarray | None:
+        """Level direction [3] in which an object that leans in its container goes in, None if none does."""
+        near = np.linalg.norm((placement.position - target.centre)[:2]) < STICKS_OUT_M
+        if not (self._boxy and self.onto is not None and near) or self.destination.reached():
             return None
-        axis = self.scene.long_axis(self.target)
-        level = -np.sign(axis[2]) * axis * [1.0, 1.0, 0.0]
-        return np.asarray(level / np.linalg.norm(level)) if np.linalg.norm(level) > LEANS else None
+        rim = placement.carry_height - CARRY_CLEARANCE_M
+        return from_raised_end(target, self.scene.long_axis(self.target), rim)
 
     def _lost(self, target: Extent, grasp: Grasp) -> bool:
         """Whether the best grasp is out of reach, or what the object goes into or onto has tipped over."""

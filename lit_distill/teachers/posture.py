@@ -69,7 +69,7 @@ def posture(base: np.ndarray, points: np.ndarray, approaches: np.ndarray) -> Pos
 
 
 def not_too_near(base: np.ndarray, point: np.ndarray, approach: np.ndarray) -> np.ndarray:
-    """Level offset [3] outwards from a grip site position [3] to where the elbow can fold enough, 0 if it can.
+    """Level offset [3] outwards from a grip site position [3] to where the elbow need not fold too far.
 
     Args:
         base: position [3] of the robot's base.

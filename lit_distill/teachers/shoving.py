@@ -1,4 +1,4 @@
-"""Shoving a movable thing, such as a mug, out of the way of a grasp with closed fingers."""
+"""Shoving with closed fingers: a mug out of the way of a grasp, a leaning carton into its basket."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ BEHIND_M, FINGERS_HALF_M = 0.012, 0.02
 """Distance of the fingers from it before they push, and half of what they measure."""
 ALIGNED_M, BESIDE_M = 0.012, 0.025
 HOVER_M, PUSH_M = 0.03, 0.03
+DEEP_IN_M, SLANTING = 0.03, 0.3
+"""What leans has its lower end so far below the rim; level share of an axis that has a direction."""
 
 
 def shove(hand: Hand, extent: Extent, away: np.ndarray) -> np.ndarray:
@@ -40,3 +42,18 @@ def shove(hand: Hand, extent: Extent, away: np.ndarray) -> np.ndarray:
     share = np.clip(1.0 - (over - 0.5 * HOVER_M) / HOVER_M, 0.0, 1.0)
     gripper = OPEN if low and not closed else CLOSE  # above it first: between open fingers it would be held
     return hand.servo(np.array([*(share * error[:2]), over]), 0.0, gripper)
+
+
+def from_raised_end(extent: Extent, axis: np.ndarray, rim: float) -> np.ndarray | None:
+    """Level unit vector [3] from the raised end of what leans in a container, None if it does not.
+
+    Args:
+        extent: box of what leans, m.
+        axis: its long axis [3], either way round.
+        rim: height of the container's rim, m.
+    """
+    level = -np.sign(axis[2]) * axis * [1.0, 1.0, 0.0]
+    length = float(np.linalg.norm(level))
+    if extent.top < rim or extent.bottom > rim - DEEP_IN_M or length < SLANTING:
+        return None
+    return np.asarray(level / length)

@@ -13,8 +13,8 @@ from lit_distill.sim.scene import CORNER_SIGNS, Scene
 from lit_distill.teachers.room import cross
 
 EDGE_DEPTHS_M = (0.022, 0.006)
-"""How far inside an edge the grip site is when the fingers close across the thickness; less where walls around
-the slab leave no room for the palm."""
+"""How far inside an edge the grip site is when the fingers close across the thickness; less where walls
+around the slab leave no room for the palm."""
 ALONG_EDGE_M, ACROSS_EDGE_M = 0.03, 0.015
 """Where there is no room for the hand at the middle of an edge, it takes hold of it so far to the sides, or
 with one finger so much nearer to the slab than the other."""
@@ -131,7 +131,7 @@ def slab_grasps(slab: Slab) -> SlabGrasps:
 def _edge(
     slab: Slab, approach: np.ndarray, edge: np.ndarray, deviations: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Grasps [6] at a place [3] on an edge: deep or not, both fingers equally near to the slab or one nearer."""
+    """Grasps [6] at a place [3] on an edge: deep or not, both fingers equally near or one nearer."""
     across = slab.frame[:, 0]
     variants = [(shallow, nearer) for shallow in (0, 1) for nearer in (-1, 0, 1)]
     positions = np.array(

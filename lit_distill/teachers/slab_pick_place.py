@@ -40,8 +40,8 @@ ASTRAY_RAD = 1.0
 OPENED_M = 0.065
 STANDOFF_M = 0.05
 TURN_LEVER_M, BLOCKED_M = 0.1, 0.1
-"""The hand stands off further by how much is still missing: sideways, a turn by a radian, fingers that something
-keeps from opening."""
+"""The hand stands off further by how much is still missing: sideways, a turn by a radian, fingers that
+something keeps from opening."""
 NEAR_M = 0.045
 """Nearer to its grasp than this the fingers can touch the slab."""
 ALIGN_HIGH_M, ALIGN_LOW_M, ALIGN_GRASP_M = 0.012, 0.02, 0.008
@@ -67,7 +67,7 @@ SHOVE_STEPS, PUSHED_STEPS = 60.0, 20.0
 """What an object costs that the palm would come down on, so that it has to be shoved away, and one that the
 fingers push aside."""
 IN_LINE_STEPS, IN_LINE_RAD = 40.0, 0.3
-"""What a hand that continues the forearm costs, where it cannot be turned reliably, and at what angle less."""
+"""What a hand that continues the forearm costs, where it cannot be turned reliably, and up to what angle."""
 REGRASP_STEPS = 120.0
 """Control steps for setting the slab down to take hold of it anew."""
 CLOSE_STEPS = 10.0
@@ -122,7 +122,8 @@ class SlabPickPlace:
 
     def _wrist_astray(self) -> bool:
         """Whether the wrist is on its way to the other of the two ways to point the hand as it does."""
-        return abs(self.scene.joints[4]) > ASTRAY_RAD + self.hand.wrist_play() + float(tilt(self.scene.eef_rotation))
+        play = self.hand.wrist_play() + float(tilt(self.scene.eef_rotation))
+        return bool(abs(self.scene.joints[4]) > ASTRAY_RAD + play)
 
     def _recover(self, gripper: float) -> np.ndarray:
         """Action [7] towards the home joints, upwards first where the hand is among other things."""
@@ -243,7 +244,7 @@ class SlabPickPlace:
     def _carry(
         self, slab: Slab, way: np.ndarray, height: float, rotation: np.ndarray, turn: np.ndarray
     ) -> np.ndarray:
-        """Action [7] that moves the held slab by `way` [2] to a height, over what is in the way, and turns it.
+        """Action [7] that moves the held slab by `way` [2] to a height, over obstacles, and turns it.
 
         `rotation` [3, 3] is the orientation of the hand to which `turn` [3] brings it.
         """

@@ -15,8 +15,8 @@ from lit_distill.teachers.slab import Slab
 STANDING_RAD = 0.6
 """A slab that leans less than this stands."""
 TILT_RAD, INWARD_TILT_RAD = 0.5, 0.15
-"""The hand leans away from the wall that may be behind the slab; little if it then points towards the base, in
-line with the forearm, where the wrist flips over."""
+"""The hand leans away from the wall that may be behind the slab; little if it then points towards the base,
+in line with the forearm, where the wrist flips over."""
 CLOSED_M = 0.02
 OVER_M = 0.012
 PRESSING_M, PRESSED_M = 0.03, 0.006

@@ -15,8 +15,8 @@ from lit_distill.teachers.room import cross
 from lit_distill.teachers.slab import Slab
 
 OUTWARD_TILT_RAD, TILT_RAD = 0.35, 1.25
-"""How far the hand may tilt over the destination, measured over the desk caddy: pointing away from the base joint 4
-stops it."""
+"""How far the hand may tilt over the destination, measured over the desk caddy: pointing away from the base
+joint 4 stops it."""
 LEAN_RAD = 0.35
 """A slab may lean this much when it is put on its foot."""
 PLANNED_JOINT_7_RAD = 2.5
@@ -104,7 +104,7 @@ class Uprighting:
 
 
 def roll(twists: np.ndarray, joint_7: np.ndarray | float, limit: float = PLANNED_JOINT_7_RAD) -> np.ndarray:
-    """The shortest way round [...] for twists [...] that joint 7 allows, `FORBIDDEN_ROLL_RAD` if it allows none."""
+    """The shortest way round [...] for twists [...] that joint 7 allows, else `FORBIDDEN_ROLL_RAD`."""
     ways = np.stack([twists, twists - 2 * np.pi, twists + 2 * np.pi])
     length = np.where(np.abs(joint_7 + ways) < limit, np.abs(ways), np.inf)
     chosen = np.take_along_axis(ways, np.argmin(length, axis=0)[None], axis=0)[0]
