@@ -16,6 +16,8 @@ from lit_distill.teachers.mug_grasps import MUGS, mug_grasps
 
 BELOW_TOP_M = 0.022
 ABOVE_BOTTOM_M = 0.015
+LONG_M, TOWARDS_END_M, OFF_CENTRE_RAD = 0.1, 0.035, 2.0
+"""An object longer than this may be taken so far from its middle, which is worth so much turning."""
 STANDING = 0.95
 """Upward component of an axis of what stands on that side."""
 ROUND_M = 0.004
@@ -24,16 +26,22 @@ FOUR_SIDES = [np.array([np.cos(angle), np.sin(angle), 0.0]) for angle in np.deg2
 
 
 def box_grasps(scene: Scene, name: str) -> list[Grasp]:
-    """Top-down grasps at the middle of the object's box, along each of its two level axes."""
+    """Top-down grasps along each of the two level axes of an object's box.
+
+    They are in its middle and, if it is long, towards both its ends.
+    """
     extent = scene.extent(name)
     height = max(extent.top - BELOW_TOP_M, extent.bottom + ABOVE_BOTTOM_M)
     position = np.array([*extent.centre[:2], height])
     level = sorted(scene.rotation(name).T, key=lambda axis: abs(axis[2]))[:2]
+    flats = [np.array([axis[0], axis[1], 0.0]) / np.linalg.norm(axis[:2]) for axis in level]
+    widths = [scene.width_along(name, flat) for flat in flats]
     grasps = []
-    for axis in level:
-        flat = np.array([axis[0], axis[1], 0.0])
-        flat /= np.linalg.norm(flat)
-        grasps.append(Grasp(position, flat, scene.width_along(name, flat)))
+    for flat, width, other, length in zip(flats, widths, flats[::-1], widths[::-1], strict=True):
+        grasps.append(Grasp(position, flat, width))
+        if length > LONG_M:
+            ends = (position + side * TOWARDS_END_M * other for side in (-1.0, 1.0))
+            grasps += [Grasp(end, flat, width, OFF_CENTRE_RAD) for end in ends]
     return grasps
 
 

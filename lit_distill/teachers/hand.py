@@ -12,8 +12,9 @@ import numpy as np
 
 from lit_distill.schema import ACTION_DIM
 from lit_distill.sim.osc import POSITION_SCALE_M, ROTATION_SCALE_RAD
-from lit_distill.sim.scene import Scene
+from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.grasp import DOWN
+from lit_distill.teachers.posture import REACH_M, SHOULDER_M, WRIST_ABOVE_M, WRIST_BEHIND_M
 
 OPEN, CLOSE = -1.0, 1.0
 POSITION_GAIN, ROTATION_GAIN = 1.6, 1.2
@@ -44,17 +45,16 @@ BELOW_TOP_M = 0.003
 """Fingertips that hold an object reach at least so far below its top."""
 BLOCKED_OPENING_M = 0.012
 """Firmly closed fingers that are still so far apart have something between them."""
-JOINT_7_LIMIT_RAD, JOINT_7_EASY_RAD, JOINT_7_COST = 2.6, 2.3, 10.0
-"""How far joint 7 is turned, and from where on each radian costs so much more that small errors of what is
-turned to cannot change the way round that it is turned."""
+JOINT_7_LIMIT_RAD, JOINT_7_HARD_LIMIT_RAD = 2.6, 2.85
+JOINT_7_EASY_RAD, JOINT_7_FREE_RAD, JOINT_7_EASY_COST, JOINT_7_COST = 2.3, 1.9, 10.0, 4.0
+"""How far joint 7 is turned. Turning about world z, each radian beyond `EASY` costs so much more that small
+errors of what is turned to cannot change the way round; turning to an orientation, each beyond `FREE`: where
+the joint ends up is then known to 0.3 rad only, and a limit would make the hand turn to and fro."""
 TRAVEL_CLEARANCE_M = 0.05
 
-# Reach: the wrist's centre is this far above and behind the grip site of a hand that points down, the
-# shoulder this far above the base; the arm between them is straight at 0.719 m.
-WRIST_ABOVE_M, WRIST_BEHIND_M, SHOULDER_M = 0.21, 0.088, 0.333
-REACH_M = 0.713
-STRETCHED_RAD = -0.45
-"""Joint 4 beyond its straight position (-0.47): pulling the hand in would straighten the elbow further."""
+STRETCHED_RAD, BENT_RAD, PULL_IN_M = -0.5, -0.68, 0.04
+"""Joint 4 near its straight position (-0.47), where pulling the hand in no longer bends the elbow. From
+`BENT_RAD` on, which no point within reach asks for, the servo aims up to `PULL_IN_M` nearer to the base."""
 
 MAX_LEAN_RAD = 0.45
 """Where pointing down does not reach far enough, the hand leans outwards by up to this."""
@@ -63,8 +63,11 @@ MAX_LEAN_RAD = 0.45
 MAX_TILT_RAD = 0.9
 JOINT_MARGIN_RAD = 0.02
 JOINT_5_RAD, JOINT_6_RAD = (-0.4, 0.4), (1.9, 2.2)
-"""Where the wrist's joints are without any tilt, which adds to both ends. Beyond, the wrist is flipped over:
-the hand may point down, but soon runs into a limit."""
+"""Where the wrist's joints are without any tilt, which adds to both ends; near the base, where the arm is
+folded, joint 6 is further. Beyond, the wrist is flipped over: the hand may point down, but soon runs into a
+limit."""
+IN_LINE_RAD = 0.8
+"""A hand that continues the forearm to this angle is turned by joint 5 as well as by joint 7."""
 FLEX_RAD = 1.5
 """How far joint 4 of an overstretched arm is sent back."""
 TILTED_RAD = 0.2
@@ -101,7 +104,9 @@ class Hand:
             approach = self.leaning(self.scene.eef_position + offset)
         tilt = self.tilt(approach)
         angle = float(np.linalg.norm(tilt))
-        turn = tilt * np.clip(angle / UPRIGHT_FULL_RAD, UPRIGHT_GAIN, 1.0)
+        stretched = self._stretched()
+        offset = offset - stretched * PULL_IN_M * self._outwards()
+        turn = tilt * max(stretched, np.clip(angle / UPRIGHT_FULL_RAD, UPRIGHT_GAIN, 1.0))
         turn[2] += yaw * np.clip(2.0 - angle / TILTED_RAD, 0.0, 1.0)
         return self.reach(offset, turn, gripper, careful)
 
@@ -110,17 +115,23 @@ class Hand:
         slowing = float(np.linalg.norm(offset)) / SLOW_WITHIN_M if careful else 1.0
         return action(offset, turn, gripper, speed=min(max(slowing, SLOWEST), 1.0))
 
-    def turn_towards(self, rotation: np.ndarray) -> np.ndarray:
+    def turn_towards(self, rotation: np.ndarray, ahead: float = 0.0) -> np.ndarray:
         """Turn [3] (axis-angle, rad) to an orientation [3, 3]: the approach direction goes the shortest way.
 
-        Rolling about it turns joint 7 by as much, so of the two ways round the one that joint 7 allows.
+        Rolling about it turns joint 7 by as much, so of the two ways round the one that joint 7 allows, which
+        turns by `ahead` anyway until the hand is where it goes to.
         """
         present = self.scene.eef_rotation
         roll = float(twist(present.T @ rotation))
         rolls = (roll, roll - 2 * np.pi, roll + 2 * np.pi)
-        joint_7 = self.scene.joints[6]
-        allowed = [turn for turn in rolls if abs(joint_7 + turn) < JOINT_7_LIMIT_RAD]
+        joint_7 = self.scene.joints[6] + ahead
+        allowed = [turn for turn in rolls if abs(joint_7 + turn) < JOINT_7_HARD_LIMIT_RAD]
         return swing(present[:, 2], rotation[:, 2]) + present[:, 2] * min(allowed or [roll], key=abs)
+
+    def turn_cost(self, turn: np.ndarray) -> float:
+        """What a turn [3] (axis-angle) costs, rad: its angle, and more where joint 7 comes near its limit."""
+        joint_7 = abs(self.scene.joints[6] + float(turn @ self.scene.eef_rotation[:, 2]))
+        return float(np.linalg.norm(turn)) + JOINT_7_COST * max(0.0, joint_7 - JOINT_7_FREE_RAD)
 
     def tilt(self, approach: np.ndarray = DOWN) -> np.ndarray:
         """Turn [3] (axis-angle, rad) that makes the hand point along a direction [3]."""
@@ -129,9 +140,16 @@ class Hand:
     def leaning(self, point: np.ndarray) -> np.ndarray:
         """Direction [3] to point in on the way to a point [3]: down, or outwards to reach further."""
         lean = self.lean(point)
-        outwards = self.scene.eef_position[:2] - self.scene.base[:2]
-        outwards *= np.sin(lean) / max(float(np.linalg.norm(outwards)), 1e-9)
-        return np.array([*outwards, -np.cos(lean)])
+        return np.sin(lean) * self._outwards() - np.array([0.0, 0.0, np.cos(lean)])
+
+    def _outwards(self) -> np.ndarray:
+        """Level unit vector [3] from the arm's base to the hand."""
+        away = (self.scene.eef_position - self.scene.base) * [1.0, 1.0, 0.0]
+        return np.asarray(away / max(float(np.linalg.norm(away)), 1e-9))
+
+    def _stretched(self) -> float:
+        """How far the elbow is on its way from bent enough for any reachable point to straight, 0 to 1."""
+        return float(np.clip((self.scene.joints[3] - BENT_RAD) / (STRETCHED_RAD - BENT_RAD), 0.0, 1.0))
 
     def wait(self, gripper: float) -> np.ndarray:
         """Action [7] that stays and opens or closes."""
@@ -145,6 +163,8 @@ class Hand:
             away *= self._flipped(MAX_TILT_RAD)
             away[3] = -FLEX_RAD
         turn = self.scene.jacobian() @ away
+        if joints[3] > STRETCHED_RAD:
+            turn[2] = max(turn[2], 0.0)  # flexing lowers the hand, onto what it is about to take hold of
         return action(turn[:3], turn[3:], gripper)
 
     def stranded(self, tilted: float = MAX_TILT_RAD) -> bool:
@@ -160,8 +180,15 @@ class Hand:
 
     def _flipped(self, tilted: float) -> bool:
         """Whether a wrist joint is where tilting by `tilted` (rad) would not bring it."""
-        wrist = zip(self.scene.joints[4:6], (JOINT_5_RAD, JOINT_6_RAD), strict=True)
-        return any(not low - tilted < joint < high + tilted for joint, (low, high) in wrist)
+        joints = self.scene.joints
+        folded = max(JOINT_6_RAD[1], joints[1] - joints[3])
+        free = tilted + self.wrist_play()
+        level = JOINT_5_RAD[0] - free < joints[4] < JOINT_5_RAD[1] + free
+        return not (level and JOINT_6_RAD[0] - tilted < joints[5] < folded + tilted)
+
+    def wrist_play(self) -> float:
+        """How far (rad) joint 5 may turn beyond a tilt: a hand in line with the forearm only rolls by it."""
+        return max(0.0, IN_LINE_RAD - abs(np.pi - float(self.scene.joints[5])))
 
     def turn_to(self, axis: np.ndarray, then: float = 0.0) -> float:
         """Turn (rad, about world z) that makes the fingers close along a horizontal direction [3].
@@ -186,7 +213,7 @@ class Hand:
 
         def cost(turn: float) -> float:
             there = abs(joint_7 - turn)
-            return abs(turn) + 0.5 * there + JOINT_7_COST * max(0.0, float(there - JOINT_7_EASY_RAD))
+            return abs(turn) + 0.5 * there + JOINT_7_EASY_COST * max(0.0, float(there - JOINT_7_EASY_RAD))
 
         return float(min(allowed or [error], key=cost))
 
@@ -211,12 +238,14 @@ class Hand:
         gripped = touching == 2 or (
             touching == 1 and self.closed() and self.scene.opening > BLOCKED_OPENING_M
         )
-        return gripped and self._around(name)
+        return gripped and self.around(self.scene.extent(name))
 
-    def _around(self, name: str) -> bool:
-        """Whether the fingertips are below an object's top, not pressing on it."""
-        tips = self.scene.eef_position[2] + FINGERTIP_M * self.scene.eef_rotation[2, 2]
-        return bool(tips < self.scene.extent(name).top - BELOW_TOP_M)
+    def around(self, extent: Extent, beside: float = MAX_OPENING_M) -> bool:
+        """Whether the fingertips are below an object's top, the grip site at most so far `beside` its box."""
+        position = self.scene.eef_position
+        tips = position[2] + FINGERTIP_M * self.scene.eef_rotation[2, 2]
+        near = np.all((position > extent.low - beside) & (position < extent.high + beside))
+        return bool(tips < extent.top - BELOW_TOP_M and near)
 
     def closed(self) -> bool:
         """Whether the fingers have closed as far as they can: whatever they missed, they missed."""

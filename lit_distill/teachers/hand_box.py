@@ -9,6 +9,8 @@ import numpy as np
 PALM = np.array([[-0.105, -0.021, -0.07], [0.105, 0.021, -0.026]])
 BODY = np.array([[-0.105, -0.032, -0.125], [0.105, 0.032, -0.07]])
 FINGER = np.array([[0.0, -0.011, -0.0486], [0.029, 0.011, 0.0125]])
+SWEEP = np.array([[0.018, -0.01, -0.023], [0.064, 0.01, 0.011]])
+"""An open finger on the side of positive x, with the way that it goes in closing on something thin."""
 REACH_M = 0.17
 """No part of the hand is further from the grip site."""
 
@@ -25,13 +27,43 @@ def hits(position: np.ndarray, rotation: np.ndarray, opening: float, boxes: Boxe
         opening: distance between the fingers, m.
         boxes: what could be in the way.
     """
+    boxes = _near(position, rotation, boxes)
+    finger = FINGER + np.array([0.5 * opening, 0.0, 0.0])
+    parts = (PALM, BODY, finger, _mirrored(finger))
+    return int(np.any([_overlaps(part, boxes) for part in parts], axis=0).sum())
+
+
+def sweep_hits(position: np.ndarray, rotation: np.ndarray, boxes: Boxes) -> tuple[int, int]:
+    """Count the boxes that the open hand's palm, and its fingers on their way to closing, overlap.
+
+    Args:
+        position: grip site position [3], m.
+        rotation: orientation [3, 3], as `Scene.eef_rotation`.
+        boxes: what could be in the way.
+    """
+    boxes = _near(position, rotation, boxes)
+    palm = _overlaps(PALM, boxes) | _overlaps(BODY, boxes)
+    fingers = sum(int(_overlaps(finger, boxes).sum()) for finger in (SWEEP, _mirrored(SWEEP)))
+    return int(palm.sum()), fingers
+
+
+def inside(boxes: Boxes, points: np.ndarray) -> np.ndarray:
+    """Whether points [n, 3] are inside any of the boxes: bool [n]."""
+    centres, frames, halves = boxes
+    local = np.abs(points @ frames - centres[:, None] @ frames)  # [boxes, n, 3]
+    return np.asarray((local < halves[:, None]).all(axis=-1).any(axis=0))
+
+
+def _near(position: np.ndarray, rotation: np.ndarray, boxes: Boxes) -> Boxes:
+    """Those boxes that the hand may overlap, in its own frame."""
     centres, frames, halves = boxes
     near = np.linalg.norm(centres - position, axis=1) < REACH_M + np.linalg.norm(halves, axis=1)
-    boxes = ((centres[near] - position) @ rotation, rotation.T @ frames[near], halves[near])
-    finger = FINGER + np.array([0.5 * opening, 0.0, 0.0])
-    mirrored = np.sort(finger * np.array([-1.0, 1.0, 1.0]), axis=0)
-    parts = (PALM, BODY, finger, mirrored)
-    return int(np.any([_overlaps(part, boxes) for part in parts], axis=0).sum())
+    return (centres[near] - position) @ rotation, rotation.T @ frames[near], halves[near]
+
+
+def _mirrored(part: np.ndarray) -> np.ndarray:
+    """The same part [2, 3] on the side of negative x."""
+    return np.sort(part * np.array([-1.0, 1.0, 1.0]), axis=0)
 
 
 def _overlaps(part: np.ndarray, boxes: Boxes) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.clearance import Obstacle, clearance
-from lit_distill.teachers.destinations import Destination, Placement
+from lit_distill.teachers.destinations import CARRY_CLEARANCE_M, Destination, Placement
 from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.grasps import grasp_candidates, has_box_grasps
 from lit_distill.teachers.hand import (
@@ -27,6 +27,7 @@ from lit_distill.teachers.hand import (
 )
 from lit_distill.teachers.pushing import Push, plan_push, push
 from lit_distill.teachers.room import clashes
+from lit_distill.teachers.shoving import from_raised_end, shove
 
 # Grasp.
 ALIGN_HIGH_M, ALIGN_LOW_M, ALIGN_GRASP_M = 0.012, 0.02, 0.008
@@ -62,7 +63,9 @@ NEAR_DESTINATION_M = 0.15
 """From so far away what is carried may be over the destination's walls."""
 PAUSE_BELOW_M = 0.02
 """Sideways motion pauses when the height falls short of what the way demands by this."""
-RELEASE_HEIGHT_TOLERANCE_M = 0.01
+RELEASE_HEIGHT_TOLERANCE_M, AROUND_M = 0.01, 0.02
+STICKS_OUT_M = 0.06
+"""An object so near to its place that leans in a container is shoved in."""
 
 # Potential.
 GRASP_STEPS = 10.0
@@ -103,8 +106,13 @@ class PickPlace:
         if self.hand.stranded():
             return self.hand.go_home(CLOSE if held else OPEN)
         target, placement = self.scene.extent(self.target), self.destination.placement()
-        if self._in_place(target, placement, held) and (held or self.scene.closing_command > OPEN):
+        opening = self.scene.closing_command > OPEN and self.scene.opening > BLOCKED_OPENING_M
+        letting_go = held or (opening and self.hand.around(target, AROUND_M))
+        if letting_go and self._in_place(target, placement, held):
             return self.hand.wait(OPEN)
+        inwards = None if held else self._inwards(target, placement)
+        if inwards is not None:
+            return shove(self.hand, target, inwards)
         obstacles = self._look()
         if held:
             return self._place(target, placement, obstacles)
@@ -157,9 +165,9 @@ class PickPlace:
         action = push(self.hand, target, plan)
         if action is not None:
             return action
-        over = target.top + FINGERTIP_M + 0.005
+        over, yaw = target.top + FINGERTIP_M + 0.005, self.hand.turn_to(plan.axis)
         offset = self._come(plan.start, over + HOVER_M, over, obstacles)
-        return self.hand.servo(offset, self.hand.turn_to(plan.axis), CLOSE)
+        return self.hand.servo(offset, yaw, CLOSE)
 
     def _come(
         self,
@@ -291,6 +299,14 @@ class PickPlace:
         object_low = -offset[2] < RELEASE_HEIGHT_TOLERANCE_M
         below_rim = target.bottom < placement.carry_height - 0.015
         return bool(over and below_rim and (hand_low or object_low or not held))
+
+    def _inwards(self, target: Extent, placement: Placement) -> np.ndarray | None:
+        """Level direction [3] in which an object that leans in its container goes in, None if none does."""
+        near = np.linalg.norm((placement.position - target.centre)[:2]) < STICKS_OUT_M
+        if not (self._boxy and self.onto is not None and near) or self.destination.reached():
+            return None
+        rim = placement.carry_height - CARRY_CLEARANCE_M
+        return from_raised_end(target, self.scene.long_axis(self.target), rim)
 
     def _lost(self, target: Extent, grasp: Grasp) -> bool:
         """Whether the best grasp is out of reach, or what the object goes into or onto has tipped over."""
