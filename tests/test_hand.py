@@ -1,0 +1,149 @@
+"""The hand: turns that joint 7 allows, grips that are grips, and an elbow that neither locks nor folds up."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lit_distill.sim.scene import Extent
+from lit_distill.teachers.hand import (
+    BENT_RAD,
+    CLOSE,
+    JOINT_7_FREE_RAD,
+    OPEN,
+    PULL_IN_M,
+    STRETCHED_RAD,
+    Hand,
+    action,
+    swing,
+    twist,
+)
+
+DOWN = np.array([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]])
+"""A hand that points down and closes along x."""
+HOME = np.array([0.0, -0.161, 0.0, -2.445, 0.0, 2.227, 0.785])
+LIMITS = np.array([[-2.9, 2.9], [-1.76, 1.76], [-2.9, 2.9], [-3.07, -0.07], [-2.9, 2.9], [-0.02, 3.75], [-2.9, 2.9]])
+
+
+def hand(joints: np.ndarray = HOME, touching: int = 0, **seen: Any) -> Hand:
+    scene: Any = SimpleNamespace(
+        eef_position=np.array([0.5, 0.0, 0.2]),
+        eef_rotation=DOWN,
+        base=np.zeros(3),
+        joints=joints,
+        joint_limits=LIMITS,
+        home=HOME,
+        opening=0.03,
+        opening_speed=0.0,
+        closing_command=1.0,
+        fingers_touching=lambda name: touching,
+        extent=lambda name: Extent(np.array([0.48, -0.02, 0.1]), np.array([0.52, 0.02, 0.22])),
+    )
+    vars(scene).update(seen)
+    return Hand(scene)
+
+
+def with_joints(**joints: float) -> np.ndarray:
+    changed = HOME.copy()
+    for name, value in joints.items():
+        changed[int(name[-1]) - 1] = value
+    return changed
+
+
+def axis(angle: float) -> np.ndarray:
+    return np.array([np.cos(angle), np.sin(angle), 0.0])
+
+
+def test_of_two_half_turns_the_one_that_joint_7_allows():
+    assert hand().turn_to(axis(0.3)) == pytest.approx(0.3)
+    # Turning by +0.3 about world z turns joint 7 by -0.3, which at -2.5 would be beyond its limit.
+    assert hand(with_joints(q7=-2.5)).turn_to(axis(0.3)) == pytest.approx(0.3 - np.pi)
+
+
+def test_a_turn_that_brings_joint_7_near_its_limit_costs_more():
+    down = np.array([0.0, 0.0, -1.0])  # about the approach direction joint 7 turns as much
+    middle, end = hand(with_joints(q7=0.0)), hand(with_joints(q7=JOINT_7_FREE_RAD))
+    assert middle.turn_cost(0.5 * down) == pytest.approx(0.5)
+    assert end.turn_cost(0.5 * down) > 2.0 > end.turn_cost(-0.5 * down) == pytest.approx(0.5)
+
+
+def test_to_an_orientation_the_hand_rolls_the_way_that_joint_7_allows():
+    c, s = np.cos(2.5), np.sin(2.5)
+    rolled = DOWN @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    short, long = [0.0, 0.0, -2.5], [0.0, 0.0, 2 * np.pi - 2.5]
+    np.testing.assert_allclose(hand(with_joints(q7=0.0)).turn_towards(rolled), short, atol=1e-9)
+    at_its_end = hand(with_joints(q7=2.6))
+    np.testing.assert_allclose(at_its_end.turn_towards(rolled), long, atol=1e-9)
+    np.testing.assert_allclose(at_its_end.turn_towards(rolled, ahead=-2.5), short, atol=1e-9)
+
+
+def test_swing_and_twist_make_up_a_turn():
+    np.testing.assert_allclose(swing(np.eye(3)[0], np.eye(3)[1]), [0.0, 0.0, np.pi / 2])
+    assert twist(np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])) == pytest.approx(np.pi / 2)
+
+
+def test_a_command_keeps_its_direction_when_it_saturates():
+    command = action(np.array([1.0, 0.5, 0.0]), np.zeros(3), OPEN)
+    np.testing.assert_allclose(command, [1.0, 0.5, 0.0, 0.0, 0.0, 0.0, -1.0])
+
+
+@pytest.mark.parametrize(
+    ("touching", "seen", "held"),
+    [
+        (2, {}, True),
+        (1, {}, True),  # closed, and something keeps the fingers apart
+        (1, {"opening": 0.005}, False),  # closed fingers beside it
+        (2, {"closing_command": -1.0}, False),  # opening
+        (2, {"eef_position": np.array([0.5, 0.0, 0.24])}, False),  # pressing on its top
+        (2, {"eef_position": np.array([0.7, 0.0, 0.2])}, False),  # far beside it
+    ],
+)
+def test_what_is_held(touching: int, seen: dict[str, Any], held: bool):
+    assert hand(touching=touching, **seen).holds("milk") is held
+
+
+def test_fingers_far_beside_an_object_are_not_around_it():
+    beside = hand(eef_position=np.array([0.55, 0.0, 0.2]))
+    extent = beside.scene.extent("milk")
+    assert beside.around(extent) and not beside.around(extent, 0.02)
+    assert hand().around(extent, 0.02)
+
+
+def test_an_arm_that_is_nearly_straight_is_pulled_in_and_one_that_is_bent_is_not():
+    offset = np.array([0.0, 0.0, -0.05])
+    bent = hand(with_joints(q4=BENT_RAD - 0.1)).servo(offset, 0.0, OPEN, careful=False)
+    straight = hand(with_joints(q4=STRETCHED_RAD)).servo(offset, 0.0, OPEN, careful=False)
+    assert bent[0] == 0.0
+    assert straight[0] / straight[2] == pytest.approx(PULL_IN_M / 0.05)
+    assert straight[0] < 0.0, "towards the base"
+
+
+def test_a_stretched_arm_flexes_without_lowering_the_hand():
+    jacobian = np.zeros((6, 7))
+    jacobian[0, 3], jacobian[2, 3] = 0.2, 0.3  # flexing by -1.5 rad would move it back and down
+    stretched = hand(with_joints(q4=STRETCHED_RAD + 0.02), jacobian=lambda: jacobian)
+    assert stretched.stranded()
+    home = stretched.go_home(CLOSE)
+    assert home[0] < 0.0 and home[2] == 0.0 and home[6] == CLOSE
+
+
+def test_a_folded_arm_is_not_stranded_and_a_wrist_that_flips_over_is():
+    assert not hand().stranded()
+    # Near the base the arm is folded; joint 6 follows joints 2 and 4 while the hand points down.
+    folded = with_joints(q2=0.2, q4=-2.95, q6=3.15)
+    assert not hand(folded).stranded()
+    assert hand(with_joints(q6=3.3)).stranded()
+    assert hand(with_joints(q5=1.6)).stranded()
+    assert not hand(with_joints(q2=0.2, q4=-2.8, q5=1.6, q6=3.0)).stranded(), "in line it only rolls"
+    assert hand(with_joints(q4=-3.06)).stranded()
+
+
+def test_beyond_its_reach_the_hand_leans_outwards():
+    near, far = np.array([0.6, 0.0, 0.1]), np.array([0.83, 0.0, 0.1])
+    np.testing.assert_allclose(hand().leaning(near), [0.0, 0.0, -1.0])
+    leaning = hand().leaning(far)
+    assert leaning[0] > 0.1 and np.linalg.norm(leaning) == pytest.approx(1.0)
+    assert hand().within_reach(far) and not hand().within_reach(np.array([0.95, 0.0, 0.1]))

@@ -1,0 +1,133 @@
+"""Picking up and putting down: what is shoved in, what is dropped is fetched, and what is lost is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lit_distill.sim.scene import Extent
+from lit_distill.sim.simulator import Simulator
+from lit_distill.sim.states import load_initial_state
+from lit_distill.tasks import get_task
+from lit_distill.teachers.embedded import EmbeddedTeacher
+from lit_distill.teachers.grasps import LONG_M, TOWARDS_END_M, box_grasps
+from lit_distill.teachers.hand import CLOSE, OPEN
+from lit_distill.teachers.shoving import BEHIND_M, FINGERS_HALF_M, from_raised_end, shove
+
+TASK = get_task("custom_libero_object_orange_juice_right")
+CARTON = "orange_juice_1_joint0"
+MUG = Extent(np.array([0.2, -0.04, 0.0]), np.array([0.28, 0.04, 0.1]))
+AWAY = np.array([1.0, 0.0, 0.0])
+
+
+def box(half: tuple[float, float, float]) -> Any:
+    corners = np.array(half) * np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
+    return SimpleNamespace(
+        extent=lambda name: Extent(corners.min(axis=0), corners.max(axis=0)),
+        rotation=lambda name: np.eye(3),
+        width_along=lambda name, axis: float(np.ptp(corners @ axis)),
+    )
+
+
+def test_a_long_box_can_also_be_held_towards_its_ends():
+    grasps = box_grasps(box((LONG_M, 0.02, 0.02)), "ketchup")
+    across = [grasp for grasp in grasps if abs(grasp.axis[1]) > 0.9]
+    assert sorted(grasp.position[0] for grasp in across) == pytest.approx([-TOWARDS_END_M, 0.0, TOWARDS_END_M])
+    assert [grasp.penalty > 0.0 for grasp in across] == [False, True, True], "the middle is better"
+    assert all(grasp.width == pytest.approx(0.04) for grasp in across)
+    assert len(box_grasps(box((0.03, 0.02, 0.02)), "pudding")) == 2
+
+
+class Hovering:
+    """A hand that reports what it is asked for: offset [3] and gripper."""
+
+    def __init__(self, position: tuple[float, float, float], closed: bool) -> None:
+        self.scene = SimpleNamespace(eef_position=np.array(position))
+        self.closed = lambda: closed
+
+    def servo(self, offset: np.ndarray, yaw: float, gripper: float, careful: bool = True) -> np.ndarray:
+        return np.array([*offset, 0.0, 0.0, yaw, gripper])
+
+
+def asked(position: tuple[float, float, float], closed: bool = True) -> np.ndarray:
+    return shove(Hovering(position, closed), MUG, AWAY)  # type: ignore[arg-type]
+
+
+def test_a_mug_is_shoved_from_behind():
+    behind = 0.2 - BEHIND_M - FINGERS_HALF_M
+    above = asked((behind, 0.0, 0.15))
+    assert np.linalg.norm(above[:2]) < 1e-9 and above[2] < 0.0, "down beside it"
+    pushing = asked((behind, 0.0, 0.095))
+    assert pushing[0] > 0.02 and pushing[6] == CLOSE
+    beyond = asked((0.4, 0.0, 0.06))
+    assert beyond[2] > 0.0 and np.linalg.norm(beyond[:2]) < 1e-9, "up first, then back over it"
+
+
+def test_open_fingers_around_it_rise_before_they_close():
+    assert asked((0.24, 0.0, 0.09), closed=False)[[2, 6]] == pytest.approx([0.053, OPEN])
+
+
+def test_what_leans_on_a_rim_goes_in_from_its_raised_end():
+    leaning = Extent(np.array([0.0, 0.0, 0.05]), np.array([0.12, 0.05, 0.2]))
+    axis = np.array([0.8, 0.0, 0.6])
+    for direction in (axis, -axis):
+        np.testing.assert_allclose(from_raised_end(leaning, direction, rim=0.14), [-1.0, 0.0, 0.0])
+    assert from_raised_end(leaning, axis, rim=0.21) is None, "it is in"
+    assert from_raised_end(leaning, axis, rim=0.07) is None, "it lies on the rim or is carried over it"
+    assert from_raised_end(leaning, np.array([0.1, 0.0, 0.99]), rim=0.14) is None, "it stands"
+
+
+@pytest.fixture(scope="module")
+def basket() -> Iterator[Simulator]:
+    simulator = Simulator(TASK, image_size=16)
+    yield simulator
+    simulator.close()
+
+
+def run(simulator: Simulator, chunks: int) -> tuple[bool, list[float]]:
+    """Let the teacher act; return whether it succeeds, and its values."""
+    teacher, observation, values = EmbeddedTeacher(), simulator.observe(), []
+    for _ in range(chunks):
+        answer = teacher.query(observation, simulator)
+        values.append(float(answer.value or 0.0))
+        result = simulator.step_chunk(answer.actions)
+        if result.observation is None:
+            return result.outcome == "success", values
+        observation = result.observation
+    return False, values
+
+
+@pytest.mark.libero
+def test_a_carton_that_leans_across_the_basket_is_shoved_in(basket: Simulator):
+    basket.reset(load_initial_state(TASK, "dev", 4))
+    rim = basket.data.body("basket_1_main").xpos
+    c, s = np.cos(0.5 * 1.1), np.sin(0.5 * 1.1)
+    basket.data.joint(CARTON).qpos[:] = [*(rim[:2] + [-0.015, 0.0]), 0.15, c, 0.0, -s, 0.0]
+    for _ in range(30):
+        basket.step(np.array([0, 0, 0, 0, 0, 0, OPEN], dtype=np.float32))
+    assert not basket.success, "it leans"
+    succeeded, values = run(basket, 10)
+    assert succeeded and min(values) > 0.5
+
+
+@pytest.mark.libero
+def test_a_carton_dropped_on_its_way_is_fetched(basket: Simulator):
+    basket.reset(load_initial_state(TASK, "dev", 0))
+    assert not run(basket, 3)[0]
+    for _ in range(16):
+        basket.step(np.array([0, 0, 0, 0, 0, 0, OPEN], dtype=np.float32))
+    succeeded, values = run(basket, 12)
+    assert succeeded and values[-1] == 1.0 > values[0]
+
+
+@pytest.mark.libero
+def test_a_carton_out_of_reach_is_lost(basket: Simulator):
+    basket.reset(load_initial_state(TASK, "dev", 0))
+    basket.data.joint(CARTON).qpos[:2] = [0.6, 0.6]
+    for _ in range(5):
+        basket.step(np.array([0, 0, 0, 0, 0, 0, OPEN], dtype=np.float32))
+    assert run(basket, 1)[1] == [0.0]

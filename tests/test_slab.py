@@ -1,0 +1,106 @@
+"""A slab: its frame, where a hand can hold it, and which way it is turned onto its foot, by numbers."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lit_distill.teachers.destinations import Placement
+from lit_distill.teachers.hand import TURN_SPEED_RAD
+from lit_distill.teachers.slab import Slab, find_slab, slab_grasps
+from lit_distill.teachers.uprighting import FORBIDDEN_ROLL_RAD, IMPOSSIBLE_STEPS, Uprighting, roll, tilt
+
+HALF = np.array([0.014, 0.055, 0.067])
+UPRIGHT = Slab(np.array([0.5, 0.0, 0.1]), np.eye(3), HALF)
+DOWN = np.array([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]])
+"""A hand that points down and closes along x."""
+
+
+def corners(half: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    return middle + half * np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
+
+
+def test_the_frame_of_a_slab_goes_from_its_foot_to_its_head():
+    # Body axes: 11 cm along x, 2.8 cm along y, 13.4 cm along z; the origin lies at the foot.
+    scene: Any = SimpleNamespace(
+        rotation=lambda name: np.eye(3),
+        position=lambda name: np.array([1.0, 2.0, 3.0]),
+        corners=lambda name: corners(HALF[[1, 0, 2]], np.array([1.0, 2.0, 3.05])),
+    )
+    slab = find_slab(scene, "book")
+    np.testing.assert_allclose(slab.centre, [1.0, 2.0, 3.05])
+    np.testing.assert_allclose(slab.half, HALF)
+    np.testing.assert_allclose(slab.frame[:, 0], [0.0, 1.0, 0.0])
+    np.testing.assert_allclose(slab.frame[:, 2], [0.0, 0.0, 1.0])
+    assert np.linalg.det(slab.frame) == pytest.approx(1.0)
+
+
+def test_the_part_next_to_the_foot_ends_where_asked():
+    lower = UPRIGHT.lower_part(0.04)
+    np.testing.assert_allclose(lower.min(axis=0), UPRIGHT.centre - HALF)
+    assert lower[:, 2].max() == pytest.approx(0.1 - 0.067 + 0.04)
+    np.testing.assert_allclose(UPRIGHT.top, [0.5, 0.0, 0.167])
+
+
+def test_every_hold_closes_on_the_slab_and_leaves_it_between_the_fingers():
+    grasps = slab_grasps(UPRIGHT)
+    local = np.abs(grasps.position - UPRIGHT.centre)
+    # Up to 1.5 cm off the middle of the thickness, otherwise inside the slab's outline.
+    assert (local <= HALF + [0.004, 0.0, 0.0]).all()
+    np.testing.assert_allclose(np.linalg.det(grasps.rotation), 1.0)
+    approach, closing = grasps.rotation[:, :, 2], grasps.rotation[:, :, 0]
+    across_thickness = np.abs(closing[:, 0]) > 0.99
+    assert (np.abs(approach[across_thickness, 0]) < 1e-9).all(), "the palm does not meet a face"
+    corner = ~across_thickness
+    np.testing.assert_allclose(np.abs(approach[corner, 0]), 1.0)
+    assert corner.sum() == 4 and across_thickness.sum() > 20
+
+
+def test_beside_a_wall_the_hand_can_come_obliquely_over_a_corner():
+    approach = slab_grasps(UPRIGHT).rotation[:, :, 2]
+    tilts = np.round(np.arccos(-approach[:, 2]), 2)
+    assert {0.0, 0.5, 0.9} <= set(tilts.tolist())
+    oblique = np.abs(tilts - 0.5) < 0.01
+    assert {-1.0, 1.0} == set(np.sign(approach[oblique, 1]).tolist()), "over either corner"
+
+
+def test_half_turns_exchange_the_fingers():
+    grasps = slab_grasps(UPRIGHT)
+    both = grasps.with_half_turns()
+    n = len(grasps.position)
+    np.testing.assert_allclose(both.rotation[n:, :, 0], -grasps.rotation[:, :, 0])
+    np.testing.assert_allclose(both.rotation[n:, :, 2], grasps.rotation[:, :, 2])
+
+
+def test_the_way_round_that_joint_7_allows():
+    turned = roll(np.full(3, 2.5), np.array([0.0, 1.5, -2.0]), limit=2.6)
+    np.testing.assert_allclose(turned, [2.5, 2.5 - 2 * np.pi, 2.5])
+    assert roll(np.array([0.5]), np.array([2.3]), limit=0.1)[0] == FORBIDDEN_ROLL_RAD
+
+
+def uprighting(axis: tuple[float, float, float] = (1.0, 0.0, 0.0)) -> Uprighting:
+    placement = Placement(np.array([0.5, 0.0, 0.0]), 0.3, 0.01, 0.1, np.array(axis))
+    return Uprighting(SimpleNamespace(base=np.zeros(3)), placement)  # type: ignore[arg-type]
+
+
+def test_a_slab_that_stands_as_it_should_needs_no_turn_and_one_across_a_quarter():
+    hands = UPRIGHT.centre + [[0.0, 0.0, 0.06]], DOWN[None], np.zeros(1)
+    np.testing.assert_allclose(uprighting().steps(UPRIGHT, *hands).min(), 0.0, atol=1e-6)
+    quarter = uprighting((0.0, 1.0, 0.0)).steps(UPRIGHT, *hands).min()
+    assert quarter == pytest.approx(0.5 * np.pi / TURN_SPEED_RAD)
+
+
+def test_a_slab_held_below_its_middle_cannot_be_stood_up():
+    low = UPRIGHT.centre - [[0.0, 0.0, 0.06]]
+    assert (uprighting().steps(UPRIGHT, low, DOWN[None], np.zeros(1)) >= IMPOSSIBLE_STEPS).all()
+
+
+def test_a_hand_tilts_over_the_destination_only_as_far_as_it_can():
+    lying = Slab(UPRIGHT.centre, np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]], dtype=float), HALF)
+    planned = uprighting()
+    rotations = [planned.rotation(lying, upright, DOWN) for upright in planned.uprights]
+    assert all(float(tilt(rotation)) <= 1.25 + 1e-6 for rotation in rotations)
+    assert min(float(tilt(rotation)) for rotation in rotations) > 0.3, "yet as far as that"
