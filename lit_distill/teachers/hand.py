@@ -45,8 +45,8 @@ BELOW_TOP_M = 0.003
 BLOCKED_OPENING_M = 0.012
 """Firmly closed fingers that are still so far apart have something between them."""
 JOINT_7_LIMIT_RAD, JOINT_7_EASY_RAD, JOINT_7_COST = 2.6, 2.3, 10.0
-"""How far joint 7 is turned, and from where on each radian costs so much more that small errors of what is
-turned to cannot change the way round that it is turned."""
+"""How far joint 7 is turned, and from where on each radian costs so much that only what has no other way goes
+there. A limit would do the same, but small errors would change the way round, and change it back."""
 TRAVEL_CLEARANCE_M = 0.05
 
 # Reach: the wrist's centre is this far above and behind the grip site of a hand that points down, the
@@ -178,17 +178,14 @@ class Hand:
         error = np.arctan2(axis[1], axis[0]) - np.arctan2(closes[1], closes[0])
         error = (error + np.pi / 2) % np.pi - np.pi / 2
         joint_7 = self.scene.joints[6]
-        allowed = [
-            turn
-            for turn in (error, error - np.pi, error + np.pi)
-            if abs(joint_7 - turn) < JOINT_7_LIMIT_RAD and (then == 0.0 or self._turns(then, joint_7 - turn))
-        ]
 
         def cost(turn: float) -> float:
-            there = abs(joint_7 - turn)
-            return abs(turn) + 0.5 * there + JOINT_7_COST * max(0.0, float(there - JOINT_7_EASY_RAD))
+            there = float(abs(joint_7 - turn))
+            after = min(abs(joint_7 - turn - each) for each in (then, then - 2 * np.pi, then + 2 * np.pi))
+            hard = max(0.0, there - JOINT_7_EASY_RAD) + max(0.0, after - JOINT_7_EASY_RAD) * (then != 0.0)
+            return abs(turn) + 0.5 * there + JOINT_7_COST * float(hard)
 
-        return float(min(allowed or [error], key=cost))
+        return float(min((error, error - np.pi, error + np.pi), key=cost))
 
     def turn_by(self, turn: float) -> float:
         """The given turn (rad, about world z) or a full turn less or more, as joint 7 allows."""
