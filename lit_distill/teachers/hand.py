@@ -44,9 +44,10 @@ BELOW_TOP_M = 0.003
 """Fingertips that hold an object reach at least so far below its top."""
 BLOCKED_OPENING_M = 0.012
 """Firmly closed fingers that are still so far apart have something between them."""
-JOINT_7_LIMIT_RAD, JOINT_7_EASY_RAD, JOINT_7_COST = 2.6, 2.3, 10.0
-"""How far joint 7 is turned, and from where on each radian costs so much that only what has no other way goes
-there. A limit would do the same, but small errors would change the way round, and change it back."""
+JOINT_7_LIMIT_RAD, UNREACHABLE_COST = 2.6, 100.0
+JOINT_7_EASY_RAD, JOINT_7_COST = 2.3, 10.0
+"""Where two turns follow each other, no limit decides between the ways round but what each radian from the
+easy range on costs: at a limit small errors would change the way, and change it back."""
 TRAVEL_CLEARANCE_M = 0.05
 
 # Reach: the wrist's centre is this far above and behind the grip site of a hand that points down, the
@@ -181,9 +182,12 @@ class Hand:
 
         def cost(turn: float) -> float:
             there = float(abs(joint_7 - turn))
+            plain = abs(turn) + 0.5 * there
+            if then == 0.0:
+                return plain + UNREACHABLE_COST * (there >= JOINT_7_LIMIT_RAD)
             after = min(abs(joint_7 - turn - each) for each in (then, then - 2 * np.pi, then + 2 * np.pi))
-            hard = max(0.0, there - JOINT_7_EASY_RAD) + max(0.0, after - JOINT_7_EASY_RAD) * (then != 0.0)
-            return abs(turn) + 0.5 * there + JOINT_7_COST * float(hard)
+            hard = max(0.0, there - JOINT_7_EASY_RAD) + max(0.0, after - JOINT_7_EASY_RAD)
+            return plain + JOINT_7_COST * float(hard)
 
         return float(min((error, error - np.pi, error + np.pi), key=cost))
 

@@ -1,7 +1,7 @@
 """Bring a mug into a microwave from wherever it stands or lies.
 
-It is taken by its handle and put in as it is. What keeps the hand from the handle is removed first: the door is
-opened further, the mug is put aside, dragged away from the microwave, or rolled off its handle.
+It is taken by its handle and put in as it is. What keeps the hand from the handle is removed first: the door
+is opened further, the mug is put aside, dragged away from the microwave, or rolled off its handle.
 """
 
 from __future__ import annotations
