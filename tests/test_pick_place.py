@@ -36,7 +36,9 @@ def box(half: tuple[float, float, float]) -> Any:
 def test_a_long_box_can_also_be_held_towards_its_ends():
     grasps = box_grasps(box((LONG_M, 0.02, 0.02)), "ketchup")
     across = [grasp for grasp in grasps if abs(grasp.axis[1]) > 0.9]
-    assert sorted(grasp.position[0] for grasp in across) == pytest.approx([-TOWARDS_END_M, 0.0, TOWARDS_END_M])
+    assert sorted(grasp.position[0] for grasp in across) == pytest.approx(
+        [-TOWARDS_END_M, 0.0, TOWARDS_END_M]
+    )
     assert [grasp.penalty > 0.0 for grasp in across] == [False, True, True], "the middle is better"
     assert all(grasp.width == pytest.approx(0.04) for grasp in across)
     assert len(box_grasps(box((0.03, 0.02, 0.02)), "pudding")) == 2

@@ -15,7 +15,7 @@ OPEN_RAD, PUSH_OPEN_RAD = -1.25, -1.5
 """A door that stands at the first angle leaves room for the hand; one that is being pushed goes further."""
 CLEAR_RAD, WIDE_RAD = -1.75, -2.0
 """How far a door is opened at least that was in the way, and at most; it stops a little further."""
-PUSH_AT_M = 0.19
+PUSH_AT_M = 0.15
 """Distance from the hinge of the place that is pushed: the bar of the door begins at 0.227 m."""
 BELOW_TOP_M = 0.03
 """How far the fingertips reach below the door's upper edge."""

@@ -45,11 +45,13 @@ BELOW_TOP_M = 0.003
 """Fingertips that hold an object reach at least so far below its top."""
 BLOCKED_OPENING_M = 0.012
 """Firmly closed fingers that are still so far apart have something between them."""
-JOINT_7_LIMIT_RAD, JOINT_7_HARD_LIMIT_RAD = 2.6, 2.85
-JOINT_7_EASY_RAD, JOINT_7_FREE_RAD, JOINT_7_EASY_COST, JOINT_7_COST = 2.3, 1.9, 10.0, 4.0
-"""How far joint 7 is turned. Turning about world z, each radian beyond `EASY` costs so much more that small
-errors of what is turned to cannot change the way round; turning to an orientation, each beyond `FREE`: where
-the joint ends up is then known to 0.3 rad only, and a limit would make the hand turn to and fro."""
+JOINT_7_LIMIT_RAD, JOINT_7_HARD_LIMIT_RAD, UNREACHABLE_COST = 2.6, 2.85, 100.0
+JOINT_7_EASY_RAD, JOINT_7_EASY_COST = 2.3, 10.0
+"""Where two turns follow each other, no limit decides between the ways round but what each radian from the
+easy range on costs: at a limit small errors would change the way, and change it back."""
+JOINT_7_FREE_RAD, JOINT_7_COST = 1.9, 4.0
+"""The same where the hand turns to an orientation: where joint 7 ends up is then known to 0.3 rad
+only."""
 TRAVEL_CLEARANCE_M = 0.05
 
 STRETCHED_RAD, BENT_RAD, PULL_IN_M = -0.5, -0.68, 0.04
@@ -205,17 +207,17 @@ class Hand:
         error = np.arctan2(axis[1], axis[0]) - np.arctan2(closes[1], closes[0])
         error = (error + np.pi / 2) % np.pi - np.pi / 2
         joint_7 = self.scene.joints[6]
-        allowed = [
-            turn
-            for turn in (error, error - np.pi, error + np.pi)
-            if abs(joint_7 - turn) < JOINT_7_LIMIT_RAD and (then == 0.0 or self._turns(then, joint_7 - turn))
-        ]
 
         def cost(turn: float) -> float:
-            there = abs(joint_7 - turn)
-            return abs(turn) + 0.5 * there + JOINT_7_EASY_COST * max(0.0, float(there - JOINT_7_EASY_RAD))
+            there = float(abs(joint_7 - turn))
+            plain = abs(turn) + 0.5 * there
+            if then == 0.0:
+                return plain + UNREACHABLE_COST * (there >= JOINT_7_LIMIT_RAD)
+            after = min(abs(joint_7 - turn - each) for each in (then, then - 2 * np.pi, then + 2 * np.pi))
+            hard = max(0.0, there - JOINT_7_EASY_RAD) + max(0.0, after - JOINT_7_EASY_RAD)
+            return plain + JOINT_7_EASY_COST * float(hard)
 
-        return float(min(allowed or [error], key=cost))
+        return float(min((error, error - np.pi, error + np.pi), key=cost))
 
     def turn_by(self, turn: float) -> float:
         """The given turn (rad, about world z) or a full turn less or more, as joint 7 allows."""

@@ -1,7 +1,7 @@
 """Bring a mug into a microwave from wherever it stands or lies.
 
-Only by its handle does it get in. What keeps the hand from the handle is removed first: a mug that lies is
-stood up, and one that can be neither taken by its handle nor stood up where it is, is put aside.
+It is taken by its handle and put in as it is. What keeps the hand from the handle is removed first: the door
+is opened further, the mug is put aside, dragged away from the microwave, or rolled off its handle.
 """
 
 from __future__ import annotations

@@ -1,0 +1,131 @@
+"""A mug into the microwave: from however it lies, out of awkward places, and lost when it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from lit_distill.sim.scene import Scene
+from lit_distill.sim.simulator import Simulator
+from lit_distill.sim.states import load_initial_state
+from lit_distill.tasks import get_task
+from lit_distill.teachers.mug_into_microwave import MugIntoMicrowave
+from lit_distill.teachers.planner import make_plan
+from lit_distill.teachers.skills import Plan
+
+pytestmark = pytest.mark.libero
+TASK = get_task("custom_libero_10_close_microwave")
+MUG = "porcelain_mug_1"
+UPSIDE_DOWN = [0.0, 1.0, 0.0, 0.0]
+ON_ITS_SIDE = [0.5, 0.5, -0.5, -0.5]
+REST = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
+
+
+@pytest.fixture(scope="module")
+def kitchen() -> Iterator[Simulator]:
+    made = Simulator(TASK, image_size=32)
+    made.render = lambda view: np.zeros((2, 2, 3), np.uint8)  # type: ignore[method-assign]  # nobody looks
+    yield made
+    made.close()
+
+
+def begin(simulator: Simulator, position: list[float], quaternion: list[float]) -> tuple[Scene, Plan]:
+    """The mug let go in a pose, and at rest."""
+    simulator.reset(load_initial_state(TASK, "dev", 0))
+    joint = simulator.data.joint(f"{MUG}_joint0")
+    joint.qpos[:], joint.qvel[:] = [*position, *quaternion], 0.0
+    for _ in range(20):
+        simulator.step(REST)
+    simulator.refresh()
+    scene = Scene(simulator)
+    return scene, make_plan(scene)
+
+
+def into(plan: Plan) -> MugIntoMicrowave:
+    (skill,) = [skill for skill in plan.skills if isinstance(skill, MugIntoMicrowave)]
+    return skill
+
+
+def run(simulator: Simulator, plan: Plan, steps: int) -> bool:
+    """Act until the goal is met; whether it is in time."""
+    for _ in range(steps):
+        if simulator.step(np.clip(plan.act(), -1.0, 1.0).astype(np.float32)):
+            return True
+        simulator.refresh()
+    return False
+
+
+@pytest.mark.parametrize(
+    ("height", "quaternion", "upwards"), [(1.01, UPSIDE_DOWN, -1.0), (0.96, ON_ITS_SIDE, 0.0)]
+)
+def test_a_mug_that_does_not_stand_is_put_in_as_it_is(
+    kitchen: Simulator, height: float, quaternion: list[float], upwards: float
+):
+    scene, plan = begin(kitchen, [0.05, -0.05, height], quaternion)
+    assert scene.rotation(MUG)[2, 2] == pytest.approx(upwards, abs=0.35)
+    before = plan.progress()
+    assert 0.3 < before < 0.9
+    assert run(kitchen, plan, 280)
+
+
+def test_progress_grows_while_it_goes_well(kitchen: Simulator):
+    _, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0])
+    values = []
+    for k in range(120):
+        if k % 30 == 0:
+            values.append(plan.progress())
+        kitchen.step(np.clip(plan.act(), -1.0, 1.0).astype(np.float32))
+        kitchen.refresh()
+    assert (np.diff(values) > 0.0).all()
+
+
+def test_a_hand_under_the_ceiling_backs_out_before_it_rises(kitchen: Simulator):
+    scene, plan = begin(kitchen, [0.0, -0.1, 0.9], [1.0, 0.0, 0.0, 0.0])
+    microwave = into(plan).put_in.microwave
+    hand = into(plan).hand
+    before, low, inside = (
+        microwave.outside(np.array(point))
+        for point in ([-0.03, -0.25, 0.2], [-0.03, -0.25, 0.043], [-0.03, -0.15, 0.043])
+    )
+    for point in (before, low, inside):  # closing inwards, so that one end of the palm gets in
+        for _ in range(40):
+            turn = hand.turn_to(microwave.inwards)
+            kitchen.step(np.clip(hand.servo(point - scene.eef_position, turn, -1.0), -1.0, 1.0))
+            kitchen.refresh()
+    assert microwave.catches_hand(), microwave.inside(scene.eef_position)
+    action = into(plan).act()
+    assert action[:3] @ microwave.inwards < -0.5
+    assert abs(action[2]) < 0.1
+
+
+def test_a_mug_inside_that_is_not_held_is_only_let_go(kitchen: Simulator):
+    scene, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0])
+    microwave = into(plan).put_in.microwave
+    joint = kitchen.data.joint(f"{MUG}_joint0")
+    joint.qpos[:3] = microwave.outside(np.array([-0.035, -0.02, 0.026]))
+    kitchen.refresh()
+    assert into(plan).put_in.inside()
+    assert into(plan).done()
+    joint.qpos[:3] = microwave.outside(np.array([-0.035, -0.2, 0.0]))
+    kitchen.refresh()
+    assert not into(plan).put_in.inside()
+    assert scene.met(["open", "microwave_1"])
+
+
+def test_a_mug_on_the_floor_is_lost(kitchen: Simulator):
+    _, plan = begin(kitchen, [0.9, 0.9, 0.1], [1.0, 0.0, 0.0, 0.0])
+    assert plan.progress() == 0.0
+
+
+def test_points_of_the_microwave(kitchen: Simulator):
+    scene, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0])
+    microwave = into(plan).put_in.microwave
+    point = np.array([0.1, -0.2, 0.3])
+    np.testing.assert_allclose(microwave.inside(microwave.outside(point)), point, atol=1e-12)
+    np.testing.assert_allclose(microwave.inwards, [0.0, 1.0, 0.0], atol=1e-6)
+    assert microwave.top == pytest.approx(scene.position("microwave_1")[2] + 0.187)
+    front = microwave.front()
+    assert microwave.inside(front.high)[1] == pytest.approx(-0.088, abs=1e-6)
+    assert microwave.inside(front.low)[1] == pytest.approx(-0.188, abs=1e-6)
