@@ -25,7 +25,9 @@ from lit_distill.teachers.hand import (
 DOWN = np.array([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]])
 """A hand that points down and closes along x."""
 HOME = np.array([0.0, -0.161, 0.0, -2.445, 0.0, 2.227, 0.785])
-LIMITS = np.array([[-2.9, 2.9], [-1.76, 1.76], [-2.9, 2.9], [-3.07, -0.07], [-2.9, 2.9], [-0.02, 3.75], [-2.9, 2.9]])
+LIMITS = np.array(
+    [[-2.9, 2.9], [-1.76, 1.76], [-2.9, 2.9], [-3.07, -0.07], [-2.9, 2.9], [-0.02, 3.75], [-2.9, 2.9]]
+)
 
 
 def hand(joints: np.ndarray = HOME, touching: int = 0, **seen: Any) -> Hand:
