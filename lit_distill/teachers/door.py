@@ -22,6 +22,8 @@ BELOW_TOP_M = 0.03
 OVER_TOP_M = 0.02
 STANDOFF_M = 0.035
 """Distance between the grip site and the side of the door that is pushed, before the fingers come down."""
+WEDGED_RAD = 0.65
+"""A hand beside the door that tilts more than this is wedged."""
 LEAD_M = 0.03
 BACK_OUT_M = 0.05
 CLOSED_M = 0.02
@@ -50,7 +52,7 @@ class _PushDoor(ABC):
 
     def act(self) -> np.ndarray:
         """See `Skill`."""
-        if self.hand.stranded():
+        if self.hand.stranded(WEDGED_RAD):
             return self.hand.go_home(OPEN)
         return push_door(self.scene, self.hand, self.microwave, self.outside)
 
