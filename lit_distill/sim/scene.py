@@ -5,6 +5,7 @@ All positions are metres in the world frame. Derived quantities are at most one 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mujoco
@@ -70,8 +71,9 @@ class Scene:
             if name in env.obj_body_id
         }
         self._body = dict(env.obj_body_id)
-        self._fingers = [
-            frozenset(self._named_geoms(env.robots[0].gripper.important_geoms[finger]))
+        self._is_of = {name: self._mask(geoms) for name, geoms in self._geoms.items()}
+        self._is_of_finger = [
+            self._mask(self._named_geoms(env.robots[0].gripper.important_geoms[finger]))
             for finger in ("left_finger", "right_finger")
         ]
         arm = simulator.controller
@@ -83,6 +85,12 @@ class Scene:
 
     def _named_geoms(self, names: list[str]) -> list[int]:
         return [mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_GEOM, name) for name in names]
+
+    def _mask(self, geoms: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Whether a geom is one of these: bool [geoms of the model]."""
+        mask = np.zeros(self.model.ngeom, dtype=bool)
+        mask[geoms] = True
+        return mask
 
     def _collision_geoms(self, root_body: int) -> np.ndarray:
         bodies = {root_body}
@@ -224,8 +232,7 @@ class Scene:
 
     def fingers_touching(self, name: str) -> int:
         """How many of the two fingers touch an object: 0, 1 or 2."""
-        geoms = self._geoms[name]
-        pairs = self.data.contact.geom  # [contacts, 2]
-        on_object = np.isin(pairs, geoms)
-        partners = np.concatenate([pairs[on_object[:, 0], 1], pairs[on_object[:, 1], 0]])
-        return sum(any(partner in finger for partner in partners) for finger in self._fingers)
+        first, second = self.data.contact.geom.T  # [contacts] each
+        of_object = self._is_of[name]
+        partners = np.concatenate([second[of_object[first]], first[of_object[second]]])
+        return sum(bool(finger[partners].any()) for finger in self._is_of_finger)

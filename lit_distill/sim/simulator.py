@@ -132,7 +132,7 @@ class Simulator:
         if after is None:
             self._simulate(action)
         else:
-            self.restore(after)
+            self._go_to(after)
         return self.success
 
     def _simulate(self, action: np.ndarray) -> None:
@@ -196,8 +196,12 @@ class Simulator:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go to a snapshot of this simulator's current episode, bit for bit, poses and contacts included."""
-        self._mujoco.mj_setState(self.model, self.data, snapshot.physics, self._state_spec)
+        self._go_to(snapshot)
         self.refresh()
+
+    def _go_to(self, snapshot: Snapshot) -> None:
+        """The same, but for poses and contacts, which the next step or look computes anyway."""
+        self._mujoco.mj_setState(self.model, self.data, snapshot.physics, self._state_spec)
         self.controller.set_state(snapshot.controller)
         self.timestep = snapshot.timestep
         self.success = snapshot.success
