@@ -39,6 +39,8 @@ TURN_LEVER_M = 0.12
 ALIGNED_RAD, ACROSS_M = 0.25, 0.025
 AWAY_M = 0.1
 """The hand stays up to so far away until it is turned and in front of the handle."""
+FOLDED_M, FOLDED_MARGIN_M = 0.46, 0.06
+"""The hand is not turned nearer to the base than the first, and in full from so much further out."""
 OVER_SLOT_M, STEEP, OVER_BAR_M, SLOPE = 0.003, 3.0, 0.012, 0.6
 """The wedge passes over the bar and goes down only over the slot: else it would push the drawer shut."""
 BELOW_NEXT_M = 0.03
@@ -83,7 +85,12 @@ class _AtHandle(ABC):
             return action(self._effort(), turn, CLOSE)
         error = self._goal() - self._point()
         offset = error + self._detour(error, self._misalignment(error, turn))
-        return action(offset + self._over_front(error), turn, CLOSE)
+        return action(offset + self._over_front(error), self._room_to_turn() * turn, CLOSE)
+
+    def _room_to_turn(self) -> float:
+        """Share of a turn, 0 near the base: there the arm is folded, and the wrist would flip over."""
+        apart = float(np.linalg.norm((self.scene.eef_position - self.scene.base)[:2]))
+        return float(np.clip((apart - FOLDED_M) / FOLDED_MARGIN_M, 0.0, 1.0))
 
     def remaining(self) -> float:
         """See `Skill`."""
