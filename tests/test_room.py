@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lit_distill.teachers.grasp import Grasp
-from lit_distill.teachers.room import clashes, cross
+from lit_distill.teachers.room import clashes
+from lit_distill.teachers.vectors import cross
 
 GRASP = Grasp(np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0]), 0.01)
 

@@ -10,7 +10,8 @@ import numpy as np
 from lit_distill.sim.scene import Scene
 from lit_distill.teachers.bowl_grasps import bowl_grasps
 from lit_distill.teachers.dish_grasps import dish_grasps
-from lit_distill.teachers.grasp import Grasp
+from lit_distill.teachers.grasp import DOWN, Grasp
+from lit_distill.teachers.hand import HAND_HALF_DEPTH_M, PALM_M
 from lit_distill.teachers.holds import FRYPAN, MOKA_POT, hold_grasps
 from lit_distill.teachers.mug_grasps import MUGS, mug_grasps
 
@@ -18,11 +19,23 @@ BELOW_TOP_M = 0.022
 ABOVE_BOTTOM_M = 0.015
 LONG_M, TOWARDS_END_M, OFF_CENTRE_RAD = 0.1, 0.035, 2.0
 """An object longer than this may be taken so far from its middle, which is worth so much turning."""
+FROM_END_M = 0.014
+"""No finger, which is 2 cm wide, takes an object nearer to its end than this."""
+LEAN_RAD, LEAN_PENALTY_RAD = 0.4, 2.0
+"""How far a hand leans to take hold of an object beside a wall, and what that would be worth in turning."""
+LOWER_EDGE_M = 0.011
+"""Half the fingers' depth: so much lower a leaning finger's edge is than its middle, per sine of the lean."""
 STANDING = 0.95
 """Upward component of an axis of what stands on that side."""
 ROUND_M = 0.004
 """Level widths that differ by less than this are those of something round."""
 FOUR_SIDES = [np.array([np.cos(angle), np.sin(angle), 0.0]) for angle in np.deg2rad([90.0, 0.0, 45.0, 135.0])]
+
+
+def level_axes(scene: Scene, name: str) -> list[np.ndarray]:
+    """The two axes of an object's body that are most level, made level: unit vectors [3]."""
+    level = sorted(scene.rotation(name).T, key=lambda axis: abs(axis[2]))[:2]
+    return [np.array([axis[0], axis[1], 0.0]) / np.linalg.norm(axis[:2]) for axis in level]
 
 
 def box_grasps(scene: Scene, name: str) -> list[Grasp]:
@@ -33,8 +46,7 @@ def box_grasps(scene: Scene, name: str) -> list[Grasp]:
     extent = scene.extent(name)
     height = max(extent.top - BELOW_TOP_M, extent.bottom + ABOVE_BOTTOM_M)
     position = np.array([*extent.centre[:2], height])
-    level = sorted(scene.rotation(name).T, key=lambda axis: abs(axis[2]))[:2]
-    flats = [np.array([axis[0], axis[1], 0.0]) / np.linalg.norm(axis[:2]) for axis in level]
+    flats = level_axes(scene, name)
     widths = [scene.width_along(name, flat) for flat in flats]
     grasps = []
     for flat, width, other, length in zip(flats, widths, flats[::-1], widths[::-1], strict=True):
@@ -42,6 +54,29 @@ def box_grasps(scene: Scene, name: str) -> list[Grasp]:
         if length > LONG_M:
             ends = (position + side * TOWARDS_END_M * other for side in (-1.0, 1.0))
             grasps += [Grasp(end, flat, width, OFF_CENTRE_RAD) for end in ends]
+    return grasps
+
+
+def tight_grasps(scene: Scene, name: str) -> list[Grasp]:
+    """Grasps for an object with other things beside it, besides those from straight above its middle.
+
+    They are in its middle or towards its ends, with a hand that leans to one side or points down.
+    """
+    extent, flats = scene.extent(name), level_axes(scene, name)
+    widths = [scene.width_along(name, flat) for flat in flats]
+    sine, cosine = np.sin(LEAN_RAD), np.cos(LEAN_RAD)
+    grasps = []
+    for flat, width, other, length in zip(flats, widths, flats[::-1], widths[::-1], strict=True):
+        end = min(max(0.5 * length - FROM_END_M, 0.0), TOWARDS_END_M)
+        for shift in (-end, 0.0, end):
+            under_palm = PALM_M * cosine - min(0.5 * length + abs(shift), HAND_HALF_DEPTH_M) * sine
+            straight = max(extent.top - BELOW_TOP_M, extent.bottom + ABOVE_BOTTOM_M)
+            leaning = max(straight + LOWER_EDGE_M * sine, extent.top - under_palm)
+            for side in (-1.0, 0.0, 1.0):
+                approach = DOWN if side == 0.0 else side * sine * other + cosine * DOWN
+                middle = np.array([*extent.centre[:2], leaning if side else straight])
+                penalty = OFF_CENTRE_RAD * abs(shift) / TOWARDS_END_M + LEAN_PENALTY_RAD * abs(side)
+                grasps.append(Grasp(middle + shift * other, flat, width, penalty, approach=approach))
     return grasps
 
 

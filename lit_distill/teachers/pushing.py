@@ -6,6 +6,7 @@ from the obstacle, or, if they do not fit between the two, along its side until 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,17 +44,21 @@ class Push:
     axis: np.ndarray
 
 
-def plan_push(target: Extent, obstacle: Extent, boxes: np.ndarray) -> Push | None:
+def plan_push(
+    target: np.ndarray, obstacle: np.ndarray, axes: Sequence[np.ndarray], boxes: np.ndarray
+) -> Push | None:
     """The first push for which there is room: away from the obstacle, or along it past its nearer end.
 
     Args:
-        target: the object's box.
-        obstacle: box of what leaves no room to take hold of it.
+        target: corners [n, 3] of the object's boxes, m.
+        obstacle: those of what leaves no room to take hold of it.
+        axes: level unit vectors [3] along the obstacle's sides.
         boxes: corners [n, 8, 3] of the boxes around everything else, m.
     """
-    away = _away(target, obstacle)
+    sides = [sign * axis for axis in axes for sign in (1.0, -1.0)]
+    away = max(sides, key=lambda side: float((target @ side).min() - (obstacle @ side).max()))
     along = np.array([-away[1], away[0], 0.0])
-    if along @ (target.centre - obstacle.centre) < 0.0:
+    if along @ (_middle(target) - _middle(obstacle)) < 0.0:
         along = -along
     for direction in (away, along, -along):
         push = Push(_start(target, obstacle, away, direction), direction, along)
@@ -80,23 +85,18 @@ def push(hand: Hand, target: Extent, plan: Push) -> np.ndarray | None:
     return None
 
 
-def _away(target: Extent, obstacle: Extent) -> np.ndarray:
-    """Level unit vector [3] along x or y in which an object leaves an obstacle soonest."""
-    gap = np.concatenate([target.low[:2] - obstacle.high[:2], obstacle.low[:2] - target.high[:2]])
-    side = int(np.argmax(gap))
-    direction = np.zeros(3)
-    direction[side % 2] = 1.0 if side < 2 else -1.0
-    return direction
+def _middle(corners: np.ndarray) -> np.ndarray:
+    """Centre [3] of the world-aligned box around corners [n, 3]."""
+    return np.asarray(0.5 * (corners.min(axis=0) + corners.max(axis=0)))
 
 
-def _start(target: Extent, obstacle: Extent, away: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    half = 0.5 * (target.high - target.low)
-    behind = float(np.abs(direction) @ half) + BEHIND_M
+def _start(target: np.ndarray, obstacle: np.ndarray, away: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Grip site position [3] from which the fingers begin to push in a direction [3]."""
+    behind = 0.5 * float(np.ptp(target @ direction)) + BEHIND_M
     behind += FINGERS_HALF_DEPTH_M if direction is away else FINGERS_HALF_M
-    start = target.centre - direction * behind
+    start = _middle(target) - direction * behind
     if direction is not away:  # keep the palm off the obstacle's side
-        side = np.where(away > 0.0, obstacle.high, obstacle.low)
-        short = PALM_HALF_DEPTH_M - float((start - side) @ np.abs(away)) * float(away.sum())
-        start += away * np.clip(short, 0.0, float(np.abs(away) @ half) - CONTACT_M)
-    start[2] = target.bottom + ABOVE_BOTTOM_M + FINGERTIP_M
+        short = PALM_HALF_DEPTH_M - float(start @ away - (obstacle @ away).max())
+        start += away * np.clip(short, 0.0, 0.5 * float(np.ptp(target @ away)) - CONTACT_M)
+    start[2] = target[:, 2].min() + ABOVE_BOTTOM_M + FINGERTIP_M
     return start
