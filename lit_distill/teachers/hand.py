@@ -225,6 +225,11 @@ class Hand:
         joint_7 = self.scene.joints[6]
         return min(self._turns(turn, joint_7) or [turn], key=abs)
 
+    def unwind(self) -> float:
+        """Turn (rad, about world z) that brings joint 7 away from its limits, 0 if it is."""
+        joint_7 = float(self.scene.joints[6])
+        return joint_7 - min(max(joint_7, -JOINT_7_EASY_RAD), JOINT_7_EASY_RAD)
+
     @staticmethod
     def _turns(turn: float, joint_7: float) -> list[float]:
         """What full turns make of a turn about world z that joint 7 allows where it is."""

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from lit_distill.sim.scene import Extent, Scene
+from lit_distill.teachers.basket import UPRIGHT, UPSIDE_DOWN, set_right
 from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import CARRY_CLEARANCE_M, Destination, Placement
 from lit_distill.teachers.grasp import Grasp
@@ -52,7 +53,7 @@ STICKS_OUT_M = 0.06
 # Potential.
 GRASP_STEPS = 10.0
 RELEASE_STEPS = 4.0
-PUSH_STEPS = 50.0
+PUSH_STEPS, STAND_UP_STEPS = 50.0, 50.0
 TIPPED = 0.5
 """Upward component of the axis of a container that lies on its side or upside down."""
 
@@ -74,6 +75,7 @@ class PickPlace(Traveller):
         super().__init__(scene, hand, [*(name for name in scene.objects if name != target), *scene.fixtures])
         self.target, self.destination = target, destination
         self.onto = onto if onto in scene.objects else None
+        self._basket = self.onto if self.onto is not None and scene.category(self.onto) == "basket" else None
         self._boxy = has_box_grasps(scene, target)
 
     def done(self) -> bool:
@@ -85,6 +87,10 @@ class PickPlace(Traveller):
         held = self._held()
         if self.hand.stranded():
             return self.hand.go_home(CLOSE if held else OPEN)
+        if self._basket is not None:
+            action = set_right(self.scene, self.hand, self._basket, held)
+            if action is not None:
+                return action
         target, placement = self.scene.extent(self.target), self.destination.placement()
         opening = self.scene.closing_command > OPEN and self.scene.opening > BLOCKED_OPENING_M
         letting_go = held or (opening and self.hand.around(target, AROUND_M))
@@ -105,6 +111,8 @@ class PickPlace(Traveller):
         """See `Skill`."""
         target, placement = self.scene.extent(self.target), self.destination.placement()
         steps = self._place_steps(target, placement)
+        if self._basket is not None and self.scene.rotation(self._basket)[2, 2] < UPRIGHT:
+            steps += STAND_UP_STEPS
         if self._held():
             return steps
         grasp, plan = self._grasp(target, self._look(), placement)
@@ -146,8 +154,10 @@ class PickPlace(Traveller):
         if action is not None:
             return action
         over, yaw = target.top + FINGERTIP_M + 0.005, self.hand.turn_to(plan.axis)
-        offset = self._come(plan.start, over + HOVER_M, over, obstacles)
-        return self.hand.servo(offset, yaw, CLOSE)
+        above = plan.start + plan.approach * ((over + HOVER_M - plan.start[2]) / plan.approach[2])
+        return self.hand.servo(
+            self._come(above, over + HOVER_M, over, obstacles), yaw, CLOSE, approach=plan.approach
+        )
 
     def _grasp(
         self, target: Extent, obstacles: dict[str, Obstacle], placement: Placement
@@ -165,7 +175,7 @@ class PickPlace(Traveller):
         if not names:
             return grasp, None
         apart = {name: np.linalg.norm(obstacles[name].extent.centre - grasp.position) for name in names}
-        nearest = min(sorted(apart), key=lambda name: float(apart[name]))
+        nearest = self.onto if self.onto in names else min(sorted(apart), key=lambda name: float(apart[name]))
         corners, sides = self.scene.corners(self.target), level_axes(self.scene, nearest)
         return grasp, plan_push(corners, self.scene.corners(nearest), sides, boxes)
 
@@ -175,10 +185,10 @@ class PickPlace(Traveller):
         held = np.array([*target.centre[:2], target.bottom])
         offset = placement.position - held
         sideways = float(np.linalg.norm(offset[:2]))
-        yaw = 0.0 if placement.axis is None else self.hand.turn_to(placement.axis)
+        yaw = self.hand.unwind() if placement.axis is None else self.hand.turn_to(placement.axis)
         if self.scene.closing_command < FIRM_COMMAND:
             return self.hand.wait(CLOSE)
-        if sideways < placement.tolerance and abs(yaw) < 0.1:
+        if sideways < placement.tolerance and (placement.axis is None or abs(yaw) < 0.1):
             drop = max(offset[2], placement.lowest_hand - self.scene.eef_position[2])
             return self.hand.servo(np.array([offset[0], offset[1], drop]), yaw, CLOSE, careful=False)
         half = 0.5 * (target.high - target.low)[:2] + 0.015
@@ -211,7 +221,8 @@ class PickPlace(Traveller):
 
     def _lost(self, target: Extent, grasp: Grasp) -> bool:
         """Whether the best grasp is out of reach, or what the object goes into or onto has tipped over."""
-        tipped = self.onto is not None and self.scene.rotation(self.onto)[2, 2] < TIPPED
+        least = TIPPED if self._basket is None else UPSIDE_DOWN
+        tipped = self.onto is not None and self.scene.rotation(self.onto)[2, 2] < least
         fallen = target.bottom < self.scene.surface - 0.05
         return tipped or fallen or not self.hand.within_reach(grasp.position)
 

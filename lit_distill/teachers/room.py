@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lit_distill.sim.scene import CORNER_SIGNS
-from lit_distill.teachers.grasp import Grasp
+from lit_distill.teachers.grasp import DOWN, Grasp
 from lit_distill.teachers.hand import FINGERTIP_M, HAND_HALF_DEPTH_M, HAND_HALF_WIDTH_M, PALM_M
 from lit_distill.teachers.vectors import cross
 
@@ -45,10 +45,11 @@ def clashes(grasp: Grasp, boxes: np.ndarray, half_width: float = HAND_HALF_WIDTH
     return _hits(_parts(half_width, HAND_HALF_DEPTH_M, fingers), (boxes - grasp.position) @ frame)
 
 
-def closed_hand_clashes(position: np.ndarray, axis: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Which boxes [n, 8, 3] the closed hand would hit at a position [3], pointing down: bool [n]."""
-    across = np.array([-axis[1], axis[0], 0.0])
-    frame = np.stack([axis, across, np.array([0.0, 0.0, 1.0])], axis=1)
+def closed_hand_clashes(
+    position: np.ndarray, axis: np.ndarray, boxes: np.ndarray, approach: np.ndarray = DOWN
+) -> np.ndarray:
+    """Which boxes [n, 8, 3] the closed hand would hit at a position [3], or on its straight way: bool [n]."""
+    frame = np.stack([axis, cross(axis, approach), -approach], axis=1)
     fingers = [(-CLOSED_HALF_WIDTH_M, CLOSED_HALF_WIDTH_M, FINGER_HALF_DEPTH_M)]
     return _hits(_parts(HAND_HALF_WIDTH_M, PALM_HALF_DEPTH_M, fingers), (boxes - position) @ frame)
 
@@ -79,7 +80,7 @@ def _hits(parts: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def _overlaps(parts: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Whether none but the parts' own axes separates boxes [n, 8, 3] and parts [parts, 2, 3]: bool [n, parts]."""
+    """Whether no axis but the parts' own separates boxes [n, 8, 3] and parts [p, 2, 3]: bool [n, p]."""
     edges = np.einsum("ka,nkd->nad", CORNER_SIGNS / 8.0, boxes)  # half the boxes' edges [n, 3, 3]
     crossed = np.einsum("iab,njb->nija", TURNS, edges).reshape(-1, 9, 3)
     axes = np.concatenate([edges, crossed], axis=1)  # [n, 12, 3]
