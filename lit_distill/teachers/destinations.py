@@ -12,7 +12,8 @@ from lit_distill.teachers.grasps import level_axes
 
 CARRY_CLEARANCE_M = 0.035
 RELEASE_ABOVE_RIM_M = 0.01
-OVER_CONTAINER_M = 0.025
+OVER_CONTAINER_M, LEAST_TOLERANCE_M, SHARE_OF_HALF = 0.025, 0.01, 0.4
+"""From how far beside its middle an object is let down into a container, and how much of half its region."""
 WALL_M = 0.02
 """Wall of a basket (1.3 cm) and some play."""
 INSIDE_M = 0.01
@@ -87,9 +88,14 @@ class OpenContainer:
         return Placement(
             position=np.array([*(extent.centre[:2] + self._aside(extent)), extent.bottom]),
             carry_height=extent.top + CARRY_CLEARANCE_M,
-            tolerance=OVER_CONTAINER_M,
+            tolerance=self._tolerance(),
             lowest_hand=extent.top + RELEASE_ABOVE_RIM_M,
         )
+
+    def _tolerance(self) -> float:
+        """How far beside the middle an object may be: the region is narrow when the container is turned."""
+        half = self.scene.region_box(self.region)[1][:2]
+        return float(np.clip(SHARE_OF_HALF * half.min(), LEAST_TOLERANCE_M, OVER_CONTAINER_M))
 
     def _aside(self, container: Extent) -> np.ndarray:
         """Offset [2] from the middle at which one end of the object clears the wall, 0 if both do."""
