@@ -6,6 +6,7 @@ import numpy as np
 
 from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.hand import Hand
+from lit_distill.teachers.posture import WRIST_ABOVE_M
 from lit_distill.teachers.room import clashes
 
 MAX_GRASP_WIDTH_M = 0.072
@@ -41,6 +42,12 @@ def cheapest(
         if cost < least:
             best, least, hit = candidates[k], cost, hits
     return best, hit
+
+
+def reachable(grasp: Grasp, hand: Hand) -> bool:
+    """Whether the arm can point the hand as a grasp asks, with the wrist to one side if it leans."""
+    aside = WRIST_ABOVE_M * grasp.approach * [1.0, 1.0, 0.0]
+    return not grasp.leans or hand.lean(grasp.position - aside) == 0.0
 
 
 def _cost(grasp: Grasp, hand: Hand, axis_after: np.ndarray | None) -> float:

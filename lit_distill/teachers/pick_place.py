@@ -15,7 +15,7 @@ from lit_distill.teachers.basket import UPRIGHT, UPSIDE_DOWN, set_right
 from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import CARRY_CLEARANCE_M, Destination, Placement
 from lit_distill.teachers.grasp import Grasp
-from lit_distill.teachers.grasp_choice import cheapest
+from lit_distill.teachers.grasp_choice import cheapest, reachable
 from lit_distill.teachers.grasps import grasp_candidates, has_box_grasps, level_axes, tight_grasps
 from lit_distill.teachers.hand import (
     BLOCKED_OPENING_M,
@@ -168,7 +168,8 @@ class PickPlace(Traveller):
         grasp, hit = cheapest(candidates, self.hand, placement.axis, boxes)
         if not self._boxy or not hit:
             return grasp, None
-        candidates += tight_grasps(self.scene, self.target)
+        tight = tight_grasps(self.scene, self.target)
+        candidates += [grasp for grasp in tight if reachable(grasp, self.hand)]
         grasp, _ = cheapest(candidates, self.hand, placement.axis, boxes)
         blocking = clashes(grasp, boxes, BARE_HALF_WIDTH_M)
         names = {self.obstacles[k] for k in self._owner[blocking]} & set(self.scene.objects)
