@@ -175,8 +175,12 @@ class PickPlace(Traveller):
         names = {self.obstacles[k] for k in self._owner[blocking]} & set(self.scene.objects)
         if not names:
             return grasp, None
-        apart = {name: np.linalg.norm(obstacles[name].extent.centre - grasp.position) for name in names}
-        nearest = self.onto if self.onto in names else min(sorted(apart), key=lambda name: float(apart[name]))
+        apart = {
+            name: float(np.linalg.norm(obstacles[name].extent.centre - grasp.position)) for name in names
+        }
+        if self.onto is not None and self.onto in names:
+            apart[self.onto] = 0.0  # the highest of them
+        nearest = min(sorted(apart), key=lambda name: apart[name])
         corners, sides = self.scene.corners(self.target), level_axes(self.scene, nearest)
         return grasp, plan_push(corners, self.scene.corners(nearest), sides, boxes)
 
