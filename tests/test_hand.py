@@ -18,9 +18,8 @@ from lit_distill.teachers.hand import (
     STRETCHED_RAD,
     Hand,
     action,
-    swing,
-    twist,
 )
+from lit_distill.teachers.vectors import swing, twist
 
 DOWN = np.array([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]])
 """A hand that points down and closes along x."""

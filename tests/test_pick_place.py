@@ -14,21 +14,22 @@ from lit_distill.sim.simulator import Simulator
 from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import get_task
 from lit_distill.teachers.embedded import EmbeddedTeacher
-from lit_distill.teachers.grasps import LONG_M, TOWARDS_END_M, box_grasps
+from lit_distill.teachers.grasps import FROM_END_M, LONG_M, TOWARDS_END_M, box_grasps, tight_grasps
 from lit_distill.teachers.hand import CLOSE, OPEN
 from lit_distill.teachers.shoving import BEHIND_M, FINGERS_HALF_M, from_raised_end, shove
 
 TASK = get_task("custom_libero_object_orange_juice_right")
-CARTON = "orange_juice_1_joint0"
+CARTON, BASKET = "orange_juice_1_joint0", "basket_1_joint0"
 MUG = Extent(np.array([0.2, -0.04, 0.0]), np.array([0.28, 0.04, 0.1]))
-AWAY = np.array([1.0, 0.0, 0.0])
+AWAY, LEVEL = np.array([1.0, 0.0, 0.0]), np.eye(3)
 
 
-def box(half: tuple[float, float, float]) -> Any:
-    corners = np.array(half) * np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
+def box(half: tuple[float, float, float], rotation: np.ndarray = LEVEL) -> Any:
+    corners = np.array(half) * np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T @ rotation.T
     return SimpleNamespace(
         extent=lambda name: Extent(corners.min(axis=0), corners.max(axis=0)),
-        rotation=lambda name: np.eye(3),
+        rotation=lambda name: rotation,
+        long_axis=lambda name: rotation[:, int(np.argmax(half))],
         width_along=lambda name, axis: float(np.ptp(corners @ axis)),
     )
 
@@ -42,6 +43,25 @@ def test_a_long_box_can_also_be_held_towards_its_ends():
     assert [grasp.penalty > 0.0 for grasp in across] == [False, True, True], "the middle is better"
     assert all(grasp.width == pytest.approx(0.04) for grasp in across)
     assert len(box_grasps(box((0.03, 0.02, 0.02)), "pudding")) == 2
+
+
+def test_what_leans_is_taken_across_its_long_axis_by_a_hand_that_leans_like_it():
+    c, s = np.cos(0.4), np.sin(0.4)
+    grasps = box_grasps(box((0.06, 0.02, 0.02), np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])), "milk")
+    assert sorted(grasp.penalty > 0.0 for grasp in grasps) == [False, True, True]
+    for grasp in grasps:
+        np.testing.assert_allclose(np.abs(grasp.axis), [0.0, 1.0, 0.0], atol=1e-9)
+        np.testing.assert_allclose(grasp.approach, [s, 0.0, -c], atol=1e-9)
+        assert grasp.width == pytest.approx(0.04)
+        assert abs(grasp.position @ [-s, 0.0, c]) < 0.02, "within it"
+
+
+def test_beside_other_things_the_hand_may_lean_to_either_side():
+    grasps = tight_grasps(box((0.04, 0.02, 0.009)), "butter")
+    along = [grasp for grasp in grasps if abs(grasp.axis[1]) > 0.9]
+    assert {float(np.sign(grasp.approach[0])) for grasp in along} == {-1.0, 0.0, 1.0}
+    assert max(grasp.position[0] for grasp in along) == pytest.approx(0.04 - FROM_END_M)
+    assert all(grasp.axis @ grasp.approach == pytest.approx(0.0) for grasp in grasps)
 
 
 class Hovering:
@@ -111,6 +131,18 @@ def test_a_carton_dropped_on_its_way_is_fetched(basket: Simulator):
         basket.step(np.array([0, 0, 0, 0, 0, 0, OPEN], dtype=np.float32))
     succeeded, values = run(basket, 12)
     assert succeeded and values[-1] == 1.0 > values[0]
+
+
+@pytest.mark.libero
+def test_a_basket_on_its_side_is_stood_up(basket: Simulator):
+    basket.reset(load_initial_state(TASK, "dev", 0))
+    joint = basket.data.joint(BASKET)
+    joint.qpos[2] += 0.08
+    joint.qpos[3:] = [np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0]  # its opening points to -y
+    for _ in range(20):
+        basket.step(np.array([0, 0, 0, 0, 0, 0, OPEN], dtype=np.float32))
+    succeeded, values = run(basket, 16)
+    assert succeeded and 0.0 < values[0] < values[-1]
 
 
 @pytest.mark.libero

@@ -8,10 +8,12 @@ from typing import Protocol
 import numpy as np
 
 from lit_distill.sim.scene import Extent, Scene
+from lit_distill.teachers.grasps import level_axes
 
 CARRY_CLEARANCE_M = 0.035
 RELEASE_ABOVE_RIM_M = 0.01
-OVER_CONTAINER_M = 0.025
+OVER_CONTAINER_M, LEAST_TOLERANCE_M, SHARE_OF_HALF = 0.025, 0.01, 0.4
+"""From how far beside its middle an object is let down into a container, and how much of half its region."""
 WALL_M = 0.02
 """Wall of a basket (1.3 cm) and some play."""
 INSIDE_M = 0.01
@@ -86,22 +88,33 @@ class OpenContainer:
         return Placement(
             position=np.array([*(extent.centre[:2] + self._aside(extent)), extent.bottom]),
             carry_height=extent.top + CARRY_CLEARANCE_M,
-            tolerance=OVER_CONTAINER_M,
+            tolerance=self._tolerance(),
             lowest_hand=extent.top + RELEASE_ABOVE_RIM_M,
         )
 
+    def _tolerance(self) -> float:
+        """How far beside the middle an object may be: the region is narrow when the container is turned."""
+        half = self.scene.region_box(self.region)[1][:2]
+        return float(np.clip(SHARE_OF_HALF * half.min(), LEAST_TOLERANCE_M, OVER_CONTAINER_M))
+
     def _aside(self, container: Extent) -> np.ndarray:
         """Offset [2] from the middle at which one end of the object clears the wall, 0 if both do."""
-        target = self.scene.extent(self.target)
-        inner = 0.5 * (container.high - container.low)[:2] - WALL_M
-        too_long = 0.5 * (target.high - target.low)[:2] - inner
-        if too_long.max() <= 0.0:
-            return np.zeros(2)
-        axis = self.scene.long_axis(self.target)[:2]
+        sides = level_axes(self.scene, self.container)
+        axis = self.scene.long_axis(self.target) * [1.0, 1.0, 0.0]
         along = axis / max(float(np.linalg.norm(axis)), 1e-9)
-        shift = max((too_long + INSIDE_M) / np.maximum(np.abs(along), 0.3))
-        towards_target = np.sign(along @ (target.centre - container.centre)[:2]) or 1.0
-        return along * towards_target * min(shift, float(inner.min()))
+        target, walls = self.scene.corners(self.target), self.scene.corners(self.container)
+        inner = [0.5 * float(np.ptp(walls @ side)) - WALL_M for side in sides]
+        too_long = [
+            0.5 * float(np.ptp(target @ side)) - within for side, within in zip(sides, inner, strict=True)
+        ]
+        if max(too_long) <= 0.0:
+            return np.zeros(2)
+        shift = max(
+            (excess + INSIDE_M) / max(abs(float(along @ side)), 0.3)
+            for side, excess in zip(sides, too_long, strict=True)
+        )
+        towards_target = np.sign(along[:2] @ (self.scene.extent(self.target).centre - container.centre)[:2])
+        return np.asarray(along[:2] * (towards_target or 1.0) * min(shift, *inner))
 
 
 class OnObject:

@@ -15,6 +15,7 @@ from lit_distill.sim.osc import POSITION_SCALE_M, ROTATION_SCALE_RAD
 from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.grasp import DOWN
 from lit_distill.teachers.posture import REACH_M, SHOULDER_M, WRIST_ABOVE_M, WRIST_BEHIND_M
+from lit_distill.teachers.vectors import swing, twist
 
 OPEN, CLOSE = -1.0, 1.0
 POSITION_GAIN, ROTATION_GAIN = 1.6, 1.2
@@ -224,6 +225,11 @@ class Hand:
         joint_7 = self.scene.joints[6]
         return min(self._turns(turn, joint_7) or [turn], key=abs)
 
+    def unwind(self) -> float:
+        """Turn (rad, about world z) that brings joint 7 away from its limits, 0 if it is."""
+        joint_7 = float(self.scene.joints[6])
+        return joint_7 - min(max(joint_7, -JOINT_7_EASY_RAD), JOINT_7_EASY_RAD)
+
     @staticmethod
     def _turns(turn: float, joint_7: float) -> list[float]:
         """What full turns make of a turn about world z that joint 7 allows where it is."""
@@ -292,17 +298,3 @@ def action(offset: np.ndarray, turn: np.ndarray, gripper: float, speed: float = 
         command[part] /= max(1.0, float(np.abs(command[part]).max()) / largest)
     command[6] = gripper
     return command
-
-
-def twist(rotations: np.ndarray) -> np.ndarray:
-    """Angles (rad) [...] by which rotations [..., 3, 3] turn about z, beside what they tilt z."""
-    return np.arctan2(
-        rotations[..., 1, 0] - rotations[..., 0, 1], rotations[..., 0, 0] + rotations[..., 1, 1]
-    )
-
-
-def swing(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Shortest turn [3] (axis-angle, rad) from one direction [3] to another."""
-    axis = np.cross(start, end)
-    sine = float(np.linalg.norm(axis))
-    return np.asarray(axis * (np.arctan2(sine, start @ end) / max(sine, 1e-9)))

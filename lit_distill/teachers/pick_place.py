@@ -11,10 +11,12 @@ from functools import partial
 import numpy as np
 
 from lit_distill.sim.scene import Extent, Scene
-from lit_distill.teachers.clearance import Obstacle, clearance
+from lit_distill.teachers.basket import UPRIGHT, UPSIDE_DOWN, set_right
+from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import CARRY_CLEARANCE_M, Destination, Placement
 from lit_distill.teachers.grasp import Grasp
-from lit_distill.teachers.grasps import grasp_candidates, has_box_grasps
+from lit_distill.teachers.grasp_choice import cheapest, reachable
+from lit_distill.teachers.grasps import grasp_candidates, has_box_grasps, level_axes, tight_grasps
 from lit_distill.teachers.hand import (
     BLOCKED_OPENING_M,
     CLOSE,
@@ -28,6 +30,7 @@ from lit_distill.teachers.hand import (
 from lit_distill.teachers.pushing import Push, plan_push, push
 from lit_distill.teachers.room import clashes
 from lit_distill.teachers.shoving import from_raised_end, shove
+from lit_distill.teachers.travel import FINGERS_HALF_M, NEAR_DESTINATION_M, Traveller
 
 # Grasp.
 ALIGN_HIGH_M, ALIGN_LOW_M, ALIGN_GRASP_M = 0.012, 0.02, 0.008
@@ -39,30 +42,10 @@ HOVER_M = 0.03
 CONE = 1.5
 """They come down with the distance from the grasp: height over distance."""
 GRASP_HEIGHT_TOLERANCE_M = 0.012
-MAX_GRASP_WIDTH_M = 0.072
-WIDTH_WORTH_A_RADIAN_M = 0.015
-"""How much thinner an axis must be to be worth a turn by a radian."""
-WAY_WORTH_A_RADIAN_M = 0.15
-"""How much nearer a grasp must be to be worth a turn by a radian."""
 BARE_HALF_WIDTH_M = 0.102
 """Half the hand's width without any margin."""
-CLASH_COST_RAD, MOST_CLASHES = 5.0, 3
-"""What each thing that the hand would hit costs, in radians of turning, and how many count."""
-UNREACHABLE_COST_RAD = 50.0
-TURN_HELD_COST = 1.5
-"""What a turn with the object in hand costs, compared with one before."""
 
 # Travel.
-NEAR_TARGET_M = 0.05
-"""Nearer to the grasp than this the hand only has to keep clear of the object itself."""
-FINGERS_HALF_M = 0.07
-PASS_OVER_M = 0.02
-FULL_SPEED_M = 0.04
-"""An offset from which on the command is saturated."""
-NEAR_DESTINATION_M = 0.15
-"""From so far away what is carried may be over the destination's walls."""
-PAUSE_BELOW_M = 0.02
-"""Sideways motion pauses when the height falls short of what the way demands by this."""
 RELEASE_HEIGHT_TOLERANCE_M, AROUND_M = 0.01, 0.02
 STICKS_OUT_M = 0.06
 """An object so near to its place that leans in a container is shoved in."""
@@ -70,12 +53,12 @@ STICKS_OUT_M = 0.06
 # Potential.
 GRASP_STEPS = 10.0
 RELEASE_STEPS = 4.0
-PUSH_STEPS = 50.0
+PUSH_STEPS, STAND_UP_STEPS = 50.0, 50.0
 TIPPED = 0.5
 """Upward component of the axis of a container that lies on its side or upside down."""
 
 
-class PickPlace:
+class PickPlace(Traveller):
     """Moves `target` to `destination`; see `skills.Skill`.
 
     Args:
@@ -89,12 +72,11 @@ class PickPlace:
     def __init__(
         self, scene: Scene, hand: Hand, target: str, destination: Destination, onto: str | None = None
     ) -> None:
-        self.scene, self.hand, self.target, self.destination = scene, hand, target, destination
+        super().__init__(scene, hand, [*(name for name in scene.objects if name != target), *scene.fixtures])
+        self.target, self.destination = target, destination
         self.onto = onto if onto in scene.objects else None
-        self.obstacles = [*(name for name in scene.objects if name != target), *scene.fixtures]
+        self._basket = self.onto if self.onto is not None and scene.category(self.onto) == "basket" else None
         self._boxy = has_box_grasps(scene, target)
-        self._geoms = scene.geoms(*self.obstacles)
-        self._owner = np.repeat(np.arange(len(self.obstacles)), [len(scene.geoms(n)) for n in self.obstacles])
 
     def done(self) -> bool:
         """Whether the object is in its place and let go; see `Skill`."""
@@ -105,6 +87,10 @@ class PickPlace:
         held = self._held()
         if self.hand.stranded():
             return self.hand.go_home(CLOSE if held else OPEN)
+        if self._basket is not None:
+            action = set_right(self.scene, self.hand, self._basket, held)
+            if action is not None:
+                return action
         target, placement = self.scene.extent(self.target), self.destination.placement()
         opening = self.scene.closing_command > OPEN and self.scene.opening > BLOCKED_OPENING_M
         letting_go = held or (opening and self.hand.around(target, AROUND_M))
@@ -125,6 +111,8 @@ class PickPlace:
         """See `Skill`."""
         target, placement = self.scene.extent(self.target), self.destination.placement()
         steps = self._place_steps(target, placement)
+        if self._basket is not None and self.scene.rotation(self._basket)[2, 2] < UPRIGHT:
+            steps += STAND_UP_STEPS
         if self._held():
             return steps
         grasp, plan = self._grasp(target, self._look(), placement)
@@ -166,107 +154,35 @@ class PickPlace:
         if action is not None:
             return action
         over, yaw = target.top + FINGERTIP_M + 0.005, self.hand.turn_to(plan.axis)
-        offset = self._come(plan.start, over + HOVER_M, over, obstacles)
-        return self.hand.servo(offset, yaw, CLOSE)
-
-    def _come(
-        self,
-        goal: np.ndarray,
-        hover: float,
-        over: float,
-        obstacles: dict[str, Obstacle],
-        below: float = FINGERTIP_M,
-    ) -> np.ndarray:
-        """Offset [3] of the empty hand towards `hover` above a goal [3]; below `over` it rises first.
-
-        What of it is lowest is `below` (m) under the grip site.
-        """
-        position = self.scene.eef_position
-        apart = float(np.linalg.norm(goal[:2] - position[:2]))
-        if apart < NEAR_TARGET_M:
-            obstacles = {}  # there is room around the goal
-        offset = self._travel(position, goal, hover, np.full(2, FINGERS_HALF_M), below, obstacles)
-        return self._pass(offset, over - max(0.0, apart - NEAR_DESTINATION_M) - position[2])
-
-    def _travel(
-        self,
-        position: np.ndarray,
-        goal: np.ndarray,
-        height: float,
-        half: np.ndarray,
-        below: float,
-        obstacles: dict[str, Obstacle],
-    ) -> np.ndarray:
-        """Offset [3] towards `height` above `goal` that passes over what is in the way.
-
-        Args:
-            position: present position [3] of the point that is moved.
-            goal: where it goes to; its height does not count.
-            height: at which it arrives.
-            half: half the horizontal size [2] of what moves.
-            below: how far what moves reaches below the point.
-            obstacles: what could be in the way; fixtures are not passed over.
-        """
-        demand = clearance(position[:2], goal[:2], half, self._in_the_way(obstacles))
-        above = below + PASS_OVER_M
-        offset = np.array([*(goal[:2] - position[:2]), max(height, demand.way + above) - position[2]])
-        if offset[2] > 0.0:  # rise as fast as it goes sideways, not along the straight line
-            offset *= min(1.0, FULL_SPEED_M / max(FULL_SPEED_M, float(np.abs(offset[:2]).max())))
-            offset[2] = min(max(height, demand.way + above) - position[2], FULL_SPEED_M)
-        return self._pass(offset, demand.now + above - position[2])
-
-    def _in_the_way(self, obstacles: dict[str, Obstacle]) -> list[Extent]:
-        """What has to be passed over."""
-        return [obstacle.extent for name, obstacle in obstacles.items() if name in self.scene.objects]
-
-    @staticmethod
-    def _pass(offset: np.ndarray, missing: float) -> np.ndarray:
-        """Slow the sideways part of an offset down as height (m) is missing."""
-        return offset * [*2 * [np.clip(1.0 - missing / PAUSE_BELOW_M, 0.0, 1.0)], 1.0]
-
-    def _look(self) -> dict[str, Obstacle]:
-        """Everything but the target where it is now."""
-        boxes = self.scene.box_corners(self._geoms).reshape(-1, 8, 3)
-        return {name: Obstacle(boxes[self._owner == k]) for k, name in enumerate(self.obstacles)}
+        above = plan.start + plan.approach * ((over + HOVER_M - plan.start[2]) / plan.approach[2])
+        return self.hand.servo(
+            self._come(above, over + HOVER_M, over, obstacles), yaw, CLOSE, approach=plan.approach
+        )
 
     def _grasp(
         self, target: Extent, obstacles: dict[str, Obstacle], placement: Placement
     ) -> tuple[Grasp, Push | None]:
         """The candidate that costs least, and the push without which there is no room for it."""
         boxes = np.concatenate([obstacle.boxes for obstacle in obstacles.values()])
-        grasp = self._cheapest(grasp_candidates(self.scene, self.target), placement, boxes)
-        if not self._boxy:
+        candidates = grasp_candidates(self.scene, self.target)
+        grasp, hit = cheapest(candidates, self.hand, placement.axis, boxes)
+        if not self._boxy or not hit:
             return grasp, None
-        hit = clashes(grasp, boxes, BARE_HALF_WIDTH_M)
-        names = {self.obstacles[k] for k in self._owner[hit]} & set(self.scene.objects)
+        tight = tight_grasps(self.scene, self.target)
+        candidates += [grasp for grasp in tight if reachable(grasp, self.hand)]
+        grasp, _ = cheapest(candidates, self.hand, placement.axis, boxes)
+        blocking = clashes(grasp, boxes, BARE_HALF_WIDTH_M)
+        names = {self.obstacles[k] for k in self._owner[blocking]} & set(self.scene.objects)
         if not names:
             return grasp, None
-        apart = {name: np.linalg.norm(obstacles[name].extent.centre - grasp.position) for name in names}
-        nearest = min(apart, key=lambda name: float(apart[name]))
-        return grasp, plan_push(target, obstacles[nearest].extent, boxes)
-
-    def _cheapest(self, candidates: list[Grasp], placement: Placement, boxes: np.ndarray) -> Grasp:
-        """The candidate that costs least, with what the hand would hit; that takes long to say, so late."""
-        costs = np.array([self._cost(grasp, placement) for grasp in candidates])
-        best, least = candidates[0], np.inf
-        for k in np.argsort(costs, kind="stable"):
-            if costs[k] >= least:
-                break
-            hits = int(clashes(candidates[k], boxes).sum())
-            cost = costs[k] + CLASH_COST_RAD * min(hits, MOST_CLASHES)
-            if cost < least:
-                best, least = candidates[k], cost
-        return best
-
-    def _cost(self, grasp: Grasp, placement: Placement) -> float:
-        """Prefer the thinnest axis (the most play for an imprecise hand), a small turn, a short way."""
-        cost = grasp.width / WIDTH_WORTH_A_RADIAN_M + abs(self.hand.turn_to(grasp.axis)) + grasp.penalty
-        cost += 100.0 * max(0.0, grasp.width - MAX_GRASP_WIDTH_M) / WIDTH_WORTH_A_RADIAN_M
-        cost += float(np.linalg.norm(grasp.position - self.scene.eef_position)) / WAY_WORTH_A_RADIAN_M
-        cost += UNREACHABLE_COST_RAD * (not self.hand.within_reach(grasp.position))
-        if placement.axis is not None:
-            cost += TURN_HELD_COST * np.arccos(min(1.0, abs(float(grasp.axis @ placement.axis))))
-        return cost
+        apart = {
+            name: float(np.linalg.norm(obstacles[name].extent.centre - grasp.position)) for name in names
+        }
+        if self.onto is not None and self.onto in names:
+            apart[self.onto] = 0.0  # the highest of them
+        nearest = min(sorted(apart), key=lambda name: apart[name])
+        corners, sides = self.scene.corners(self.target), level_axes(self.scene, nearest)
+        return grasp, plan_push(corners, self.scene.corners(nearest), sides, boxes)
 
     # -- place -------------------------------------------------------------------------------------
 
@@ -274,10 +190,10 @@ class PickPlace:
         held = np.array([*target.centre[:2], target.bottom])
         offset = placement.position - held
         sideways = float(np.linalg.norm(offset[:2]))
-        yaw = 0.0 if placement.axis is None else self.hand.turn_to(placement.axis)
+        yaw = self.hand.unwind() if placement.axis is None else self.hand.turn_to(placement.axis)
         if self.scene.closing_command < FIRM_COMMAND:
             return self.hand.wait(CLOSE)
-        if sideways < placement.tolerance and abs(yaw) < 0.1:
+        if sideways < placement.tolerance and (placement.axis is None or abs(yaw) < 0.1):
             drop = max(offset[2], placement.lowest_hand - self.scene.eef_position[2])
             return self.hand.servo(np.array([offset[0], offset[1], drop]), yaw, CLOSE, careful=False)
         half = 0.5 * (target.high - target.low)[:2] + 0.015
@@ -310,7 +226,8 @@ class PickPlace:
 
     def _lost(self, target: Extent, grasp: Grasp) -> bool:
         """Whether the best grasp is out of reach, or what the object goes into or onto has tipped over."""
-        tipped = self.onto is not None and self.scene.rotation(self.onto)[2, 2] < TIPPED
+        least = TIPPED if self._basket is None else UPSIDE_DOWN
+        tipped = self.onto is not None and self.scene.rotation(self.onto)[2, 2] < least
         fallen = target.bottom < self.scene.surface - 0.05
         return tipped or fallen or not self.hand.within_reach(grasp.position)
 

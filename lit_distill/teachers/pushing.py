@@ -6,13 +6,15 @@ from the obstacle, or, if they do not fit between the two, along its side until 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from lit_distill.sim.scene import Extent
+from lit_distill.teachers.grasp import DOWN
 from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, Hand
-from lit_distill.teachers.room import PALM_HALF_DEPTH_M, closed_hand_clashes
+from lit_distill.teachers.room import closed_hand_clashes
 
 FINGERS_HALF_M = 0.02
 """Half of what closed fingers measure along their closing direction, and a little play."""
@@ -25,7 +27,9 @@ BEHIND_M = 0.01
 """Distance of the fingers from the object before they push."""
 PUSH_M = 0.025
 ALIGNED_M, BESIDE_M = 0.012, 0.02
-ALIGNED_RAD = 0.2
+ALIGNED_RAD, ALIGNED_TILT_RAD = 0.2, 0.2
+LEAN_RAD, LOW_M = 0.4, 0.03
+"""How far a hand leans that pushes beside a wall, and the height up to which things are below its palm."""
 
 
 @dataclass(frozen=True)
@@ -36,28 +40,40 @@ class Push:
         start: grip site position [3] from which the fingers begin, m.
         direction: level unit vector [3] in which they push.
         axis: level unit vector [3] along which the closed fingers lie.
+        approach: unit vector [3] in which the hand points, at a right angle to the axis.
     """
 
     start: np.ndarray
     direction: np.ndarray
     axis: np.ndarray
+    approach: np.ndarray = field(default_factory=lambda: DOWN)
 
 
-def plan_push(target: Extent, obstacle: Extent, boxes: np.ndarray) -> Push | None:
+def plan_push(
+    target: np.ndarray, obstacle: np.ndarray, axes: Sequence[np.ndarray], boxes: np.ndarray
+) -> Push | None:
     """The first push for which there is room: away from the obstacle, or along it past its nearer end.
 
+    Along it the hand leans away from it, and away from it too where it would not fit otherwise.
+
     Args:
-        target: the object's box.
-        obstacle: box of what leaves no room to take hold of it.
+        target: corners [n, 3] of the object's boxes, m.
+        obstacle: those of what leaves no room to take hold of it.
+        axes: level unit vectors [3] along the obstacle's sides.
         boxes: corners [n, 8, 3] of the boxes around everything else, m.
     """
-    away = _away(target, obstacle)
+    sides = [sign * axis for axis in axes for sign in (1.0, -1.0)]
+    away = max(sides, key=lambda side: float((target @ side).min() - (obstacle @ side).max()))
     along = np.array([-away[1], away[0], 0.0])
-    if along @ (target.centre - obstacle.centre) < 0.0:
+    if along @ (_middle(target) - _middle(obstacle)) < 0.0:
         along = -along
-    for direction in (away, along, -along):
-        push = Push(_start(target, obstacle, away, direction), direction, along)
-        if not closed_hand_clashes(push.start, along, boxes).any():
+    leaning = np.cos(LEAN_RAD) * DOWN - np.sin(LEAN_RAD) * away
+    ways = [(away, DOWN), (along, leaning), (-along, leaning)]
+    if np.ptp(target[:, 2]) < LOW_M:
+        ways.insert(1, (away, leaning))
+    for direction, approach in ways:
+        push = Push(_start(target, direction, along, approach), direction, along, approach)
+        if not closed_hand_clashes(push.start, along, boxes, approach).any():
             return push
     return None
 
@@ -66,37 +82,33 @@ def push(hand: Hand, target: Extent, plan: Push) -> np.ndarray | None:
     """Action [7] that goes on pushing or comes down to it; None while the hand is not above the start."""
     scene = hand.scene
     error = plan.start - scene.eef_position
+    down = plan.approach * (error[2] / plan.approach[2])
+    error = error - down  # to the straight way on which the hand comes
     forwards = float(error @ plan.direction)
-    aside = error - forwards * plan.direction - [0.0, 0.0, error[2]]
+    aside = error - forwards * plan.direction
     yaw = hand.turn_to(plan.axis)
-    if not hand.closed() or abs(yaw) > ALIGNED_RAD or np.linalg.norm(aside) > BESIDE_M:
+    tilted = plan.approach is DOWN or np.linalg.norm(hand.tilt(plan.approach)) < ALIGNED_TILT_RAD
+    turned = abs(yaw) < ALIGNED_RAD and tilted
+    if not hand.closed() or not turned or np.linalg.norm(aside) > BESIDE_M:
         return None
     low = scene.eef_position[2] - FINGERTIP_M < target.top - CONTACT_M
     if low and forwards > -BEHIND_M - BESIDE_M:
-        step = aside + plan.direction * PUSH_M + [0.0, 0.0, error[2]]
-        return hand.servo(step, yaw, CLOSE, careful=False)
+        step = aside + plan.direction * PUSH_M + down
+        return hand.servo(step, yaw, CLOSE, careful=False, approach=plan.approach)
     if abs(forwards) < ALIGNED_M and np.linalg.norm(aside) < ALIGNED_M:
-        return hand.servo(error, yaw, CLOSE, careful=False)
+        return hand.servo(error + down, yaw, CLOSE, careful=False, approach=plan.approach)
     return None
 
 
-def _away(target: Extent, obstacle: Extent) -> np.ndarray:
-    """Level unit vector [3] along x or y in which an object leaves an obstacle soonest."""
-    gap = np.concatenate([target.low[:2] - obstacle.high[:2], obstacle.low[:2] - target.high[:2]])
-    side = int(np.argmax(gap))
-    direction = np.zeros(3)
-    direction[side % 2] = 1.0 if side < 2 else -1.0
-    return direction
+def _middle(corners: np.ndarray) -> np.ndarray:
+    """Centre [3] of the world-aligned box around corners [n, 3]."""
+    return np.asarray(0.5 * (corners.min(axis=0) + corners.max(axis=0)))
 
 
-def _start(target: Extent, obstacle: Extent, away: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    half = 0.5 * (target.high - target.low)
-    behind = float(np.abs(direction) @ half) + BEHIND_M
-    behind += FINGERS_HALF_DEPTH_M if direction is away else FINGERS_HALF_M
-    start = target.centre - direction * behind
-    if direction is not away:  # keep the palm off the obstacle's side
-        side = np.where(away > 0.0, obstacle.high, obstacle.low)
-        short = PALM_HALF_DEPTH_M - float((start - side) @ np.abs(away)) * float(away.sum())
-        start += away * np.clip(short, 0.0, float(np.abs(away) @ half) - CONTACT_M)
-    start[2] = target.bottom + ABOVE_BOTTOM_M + FINGERTIP_M
+def _start(target: np.ndarray, direction: np.ndarray, axis: np.ndarray, approach: np.ndarray) -> np.ndarray:
+    """Grip site position [3] from which the fingers, along a level axis [3], begin to push."""
+    behind = 0.5 * float(np.ptp(target @ direction)) + BEHIND_M
+    behind += FINGERS_HALF_M if abs(float(axis @ direction)) > 0.5 else FINGERS_HALF_DEPTH_M
+    start = _middle(target) - direction * behind - FINGERTIP_M * approach
+    start[2] += target[:, 2].min() + ABOVE_BOTTOM_M - _middle(target)[2]
     return start

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lit_distill.sim.scene import CORNER_SIGNS, Scene
-from lit_distill.teachers.room import cross
+from lit_distill.teachers.vectors import cross
 
 EDGE_DEPTHS_M = (0.022, 0.006)
 """How far inside an edge the grip site is when the fingers close across the thickness; less where walls

@@ -22,7 +22,6 @@ from lit_distill.teachers.hand import (
     SPEED_M,
     TURN_SPEED_RAD,
     Hand,
-    twist,
 )
 from lit_distill.teachers.hand_box import sweep_hits
 from lit_distill.teachers.posture import not_too_near, posture
@@ -30,6 +29,7 @@ from lit_distill.teachers.shoving import shove
 from lit_distill.teachers.slab import Slab, find_slab, slab_grasps
 from lit_distill.teachers.topple import Topple
 from lit_distill.teachers.uprighting import IMPOSSIBLE_STEPS, TILT_RAD, Uprighting, angle, roll, tilt
+from lit_distill.teachers.vectors import twist
 
 PICK_TILT_RAD = 0.8
 RECOVERY_ABOVE_M = 0.03

@@ -9,8 +9,8 @@ from lit_distill.teachers.grasp import DOWN
 from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, SPEED_M, Hand
 from lit_distill.teachers.hand_box import inside
 from lit_distill.teachers.posture import posture
-from lit_distill.teachers.room import cross
 from lit_distill.teachers.slab import Slab
+from lit_distill.teachers.vectors import cross
 
 STANDING_RAD = 0.6
 """A slab that leans less than this stands."""

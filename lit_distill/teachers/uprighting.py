@@ -10,9 +10,9 @@ import numpy as np
 
 from lit_distill.sim.scene import Scene
 from lit_distill.teachers.destinations import Placement
-from lit_distill.teachers.hand import TURN_SPEED_RAD, twist
-from lit_distill.teachers.room import cross
+from lit_distill.teachers.hand import TURN_SPEED_RAD
 from lit_distill.teachers.slab import Slab
+from lit_distill.teachers.vectors import cross, twist
 
 OUTWARD_TILT_RAD, TILT_RAD = 0.35, 1.25
 """How far the hand may tilt over the destination, measured over the desk caddy: pointing away from the base
