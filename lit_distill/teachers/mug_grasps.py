@@ -71,9 +71,6 @@ BASE_EDGE_M, HANDLE_UP = 0.004, 0.5
 there is no room for the palm."""
 LYING = 0.6
 """Upward component of the axis of a mug, either way up, from which on it is not taken as lying."""
-MOUTH_DEPTH_M, MOUTH_ABOVE_M, MOUTH_DOWN = 0.01, 0.02, -0.4
-"""How far inside a lying mug's mouth, and above its axis, the wall is taken: the palm then clears the mug; and
-the upward component of its axis below which the mouth is on the table."""
 RIM_ANGLES_RAD = np.array([0.0, 0.5 * np.pi, -0.5 * np.pi])
 """Where on the rim, from the point opposite the handle."""
 
@@ -110,19 +107,6 @@ def foot_grasps(scene: Scene, name: str, shape: MugShape) -> list[Grasp]:
     rotation, origin = scene.rotation(name), scene.position(name)
     position = origin + rotation @ np.array([*shape.axis_xy, shape.base[0]])
     return [Grasp(position, axis, shape.base[1]) for axis in np.eye(3)[:2]]
-
-
-def mouth_grasps(scene: Scene, name: str) -> list[Grasp]:
-    """Grasps of a lying mug by its wall at the mouth, one finger inside, from either side of its axis."""
-    shape, rotation = MUGS[scene.category(name)], scene.rotation(name)
-    along = rotation[:, 2]
-    if along[2] < MOUTH_DOWN:
-        return []
-    side = np.array([-along[1], along[0], 0.0]) / max(float(np.linalg.norm(along[:2])), 1e-9)
-    mouth = np.array([*shape.axis_xy, shape.rim_height - MOUTH_DEPTH_M])
-    above = scene.position(name) + rotation @ mouth + MOUTH_ABOVE_M * np.cross(along, side)
-    beside = float(np.sqrt(shape.rim_radius**2 - MOUTH_ABOVE_M**2))
-    return [Grasp(above + way * beside * side, side, 2.0 * shape.wall) for way in (1.0, -1.0)]
 
 
 def mug_grasps(scene: Scene, name: str, angles: np.ndarray = RIM_ANGLES_RAD) -> list[Grasp]:

@@ -15,10 +15,10 @@ from lit_distill.teachers.destinations import Destination, Placement
 from lit_distill.teachers.door import OpenWide
 from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, OPEN, Hand
-from lit_distill.teachers.microwave import FRONT_M
 from lit_distill.teachers.hand_box import hits, pointing_down
-from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, MUGS, mouth_grasps, mug_grasps
-from lit_distill.teachers.mug_holds import cup_centre, lies, mug_hold
+from lit_distill.teachers.microwave import FRONT_M
+from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, MUGS, mug_grasps
+from lit_distill.teachers.mug_holds import cup_centre, mug_hold
 from lit_distill.teachers.pick_place import ALIGN_HIGH_M
 from lit_distill.teachers.pushing import Push
 from lit_distill.teachers.put_in_microwave import ALIGNED_RAD, CarryByDoor, PutInMicrowave
@@ -63,10 +63,7 @@ class PutAside(CarryByDoor):
         return self._best(), None
 
     def _best(self) -> Grasp:
-        grasps = mug_grasps(self.scene, self.target, ASIDE_ANGLES_RAD)
-        if lies(self.scene, self.target):
-            grasps += mouth_grasps(self.scene, self.target)
-        return min(grasps, key=self._handicap)
+        return min(mug_grasps(self.scene, self.target, ASIDE_ANGLES_RAD), key=self._handicap)
 
     def _handicap(self, grasp: Grasp) -> float:
         """What speaks against a grasp: being in the way of things, turning, being far."""
@@ -105,7 +102,7 @@ class Drag(CarryByDoor):
         return hand.servo(self._come(point, over + PRESS_M, over, self._look()), yaw, CLOSE)
 
     def _axis(self, point: np.ndarray) -> np.ndarray:
-        """Level direction [3] along which closed fingers that press at a point [3] leave the palm most room."""
+        """Level direction [3] to close along, for pressing at a point [3], that leaves the palm most room."""
         boxes = self.scene.geom_boxes(self._geoms)
         right, inwards = self.scene.rotation(self.microwave.name)[:, 0], self.microwave.inwards
         axes = [np.cos(angle) * right + np.sin(angle) * inwards for angle in DRAG_ANGLES_RAD]
@@ -166,9 +163,9 @@ class MugIntoMicrowave:
         """See `Skill`."""
         microwave = self.put_in.microwave
         if self.hand.stranded() and microwave.touches_arm():
-            gripper = CLOSE if self.hand.holds(self.target) else OPEN
+            gripper = CLOSE if self.put_in.held() else OPEN
             return self.hand.servo(-BACK_OUT_M * microwave.inwards, 0.0, gripper)
-        if not self.hand.holds(self.target):
+        if not self.put_in.held():
             if microwave.catches_hand():
                 return self.hand.reach(-BACK_OUT_M * microwave.inwards, np.zeros(3), OPEN)
             if self.put_in.inside():
@@ -194,7 +191,7 @@ class MugIntoMicrowave:
 
     def _next(self) -> Skill:
         """What the present state calls for."""
-        if self.hand.holds(self.target):
+        if self.put_in.held():
             return self.put_in if self.put_in.holds() else self.put_aside
         by_door, otherwise = self.put_in.blocked()
         if self.make_room.goes_on(by_door and not otherwise):
