@@ -26,7 +26,7 @@ DOOR_OUTSIDE_M = 0.025
 """Distance of the door's outside from the plane through its hinge."""
 
 DOOR_WIDTH_M = 0.33
-WRIST_BOTTOM_M, WRIST_M, WRIST_HALF_WIDTH_M = 0.162, (0.05, 0.2), 0.1
+WRIST_BOTTOM_M, WRIST_M, WRIST_HALF_WIDTH_M = 0.158, (0.04, 0.135), 0.09
 """Where the arm's wrist is beside a hand that points down: above the grip site, from it towards the base, and
 to either side."""
 

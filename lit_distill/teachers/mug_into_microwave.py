@@ -18,7 +18,7 @@ from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, OPEN, Hand
 from lit_distill.teachers.hand_box import hits, pointing_down
 from lit_distill.teachers.microwave import FRONT_M
 from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, MUGS, mug_grasps
-from lit_distill.teachers.mug_holds import cup_centre, mug_hold
+from lit_distill.teachers.mug_holds import cup_centre, lies, mug_hold
 from lit_distill.teachers.pick_place import ALIGN_HIGH_M
 from lit_distill.teachers.pushing import Push
 from lit_distill.teachers.put_in_microwave import ALIGNED_RAD, CarryByDoor, PutInMicrowave
@@ -94,6 +94,9 @@ class Drag(CarryByDoor):
         low = scene.eef_position[2] < scene.surface + LOWEST_TIP_M + FINGERTIP_M
         if hand.closed() and aside < ON_TOP_M and (scene.fingers_touching(self.target) or low):
             way = (microwave.outside(DRAG_TO_M) - point) * [1.0, 1.0, 0.0]
+            if lies(scene, self.target):  # along its axis it does not roll
+                along = scene.rotation(self.target)[:, 2] * [1.0, 1.0, 0.0]
+                way = along if along @ way > 0.0 else -along
             step = DRAG_M * way / np.linalg.norm(way) - [0.0, 0.0, 0.0 if low else PRESS_M]
             return hand.servo(step, yaw, CLOSE, careful=False)
         if hand.closed() and aside < ALIGN_HIGH_M and abs(yaw) < ALIGNED_RAD:

@@ -131,7 +131,7 @@ class PutInMicrowave(CarryByDoor):
         way = [grasp.position - back * grasp.approach for back in WAY_M]
         by_door = any(hits(point, rotation, MAX_OPENING_M, door) for point in way)
         otherwise = any(hits(point, rotation, MAX_OPENING_M, others) for point in way)
-        otherwise = otherwise or self.microwave.door_under_wrist(grasp.position)
+        by_door = by_door or self.microwave.door_under_wrist(grasp.position)
         return by_door, otherwise or not self.hand.within_reach(grasp.position)
 
     def _boxes(self, geoms: np.ndarray, margin: float) -> Boxes:
