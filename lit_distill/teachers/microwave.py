@@ -25,6 +25,11 @@ FREE_BEFORE_M = 0.1
 DOOR_OUTSIDE_M = 0.025
 """Distance of the door's outside from the plane through its hinge."""
 
+DOOR_WIDTH_M = 0.33
+WRIST_BOTTOM_M, WRIST_M, WRIST_HALF_WIDTH_M = 0.158, (0.04, 0.135), 0.09
+"""Where the arm's wrist is beside a hand that points down: above the grip site, from it towards the base, and
+to either side."""
+
 
 class Microwave:
     """One microwave in its present state.
@@ -39,7 +44,11 @@ class Microwave:
         (self.joint,) = scene.joint_names(name)
         door = int(scene.model.joint(self.joint).bodyid[0])
         geoms = scene.geoms(name)
-        self.door_geoms = geoms[scene.model.geom_bodyid[geoms] == door]
+        of_door = scene.model.geom_bodyid[geoms] == door
+        self.door_geoms, self._body_geoms = geoms[of_door], geoms[~of_door]
+        roots = scene.model.body_rootid[scene.model.geom_bodyid]
+        arm = scene.model.body_rootid[scene.model.site_bodyid[scene.simulator.controller.site]]
+        self._arm_geoms = np.flatnonzero(roots == arm)
 
     def inside(self, point: np.ndarray) -> np.ndarray:
         """A point [3] of the world, in the microwave's frame (right, inwards, up)."""
@@ -69,6 +78,32 @@ class Microwave:
         right, _, height = self.inside(self.scene.eef_position)
         under = SIDES_M[0] < right < SIDES_M[1] and height + PALM_M < CEILING_M
         return bool(under and self.foremost_of_hand() > FRONT_M + CAUGHT_M)
+
+    def would_catch(self, position: np.ndarray, axis: np.ndarray) -> bool:
+        """Whether it would catch a hand that points down at a position [3] and closes along `axis` [3]."""
+        right, inwards, height = self.inside(position)
+        under = SIDES_M[0] < right < SIDES_M[1] and height + PALM_M < CEILING_M
+        across = abs(float(axis @ self.inwards))
+        reach = across * HAND_HALF_WIDTH_M + np.sqrt(max(0.0, 1.0 - across**2)) * HAND_HALF_DEPTH_M
+        return bool(under and inwards + reach > FRONT_M + CAUGHT_M)
+
+    def touches_arm(self) -> bool:
+        """Whether some part of the arm or hand touches it, its door apart."""
+        pairs = self.scene.data.contact.geom  # [contacts, 2]
+        own, arm = np.isin(pairs, self._body_geoms), np.isin(pairs, self._arm_geoms)
+        return bool((own[:, 0] & arm[:, 1] | own[:, 1] & arm[:, 0]).any())
+
+    def door_under_wrist(self, position: np.ndarray) -> bool:
+        """Whether the door is where the wrist of a hand would be that points down at a position [3]."""
+        if position[2] + WRIST_BOTTOM_M > self.top:
+            return False
+        back = (self.scene.base - position) * [1.0, 1.0, 0.0]
+        back /= np.linalg.norm(back)
+        across = np.array([-back[1], back[0], 0.0])
+        hinge, edge, _ = self.door()
+        points = hinge + np.linspace(0.0, DOOR_WIDTH_M, 9)[:, None] * edge - position
+        behind, aside = points @ back, np.abs(points @ across)
+        return bool(((behind > WRIST_M[0]) & (behind < WRIST_M[1]) & (aside < WRIST_HALF_WIDTH_M)).any())
 
     @property
     def top(self) -> float:

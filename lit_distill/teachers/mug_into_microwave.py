@@ -15,17 +15,18 @@ from lit_distill.teachers.destinations import Destination, Placement
 from lit_distill.teachers.door import OpenWide
 from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, OPEN, Hand
+from lit_distill.teachers.hand_box import hits, pointing_down
 from lit_distill.teachers.microwave import FRONT_M
 from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, MUGS, mug_grasps
-from lit_distill.teachers.mug_holds import cup_centre, mug_hold
+from lit_distill.teachers.mug_holds import cup_centre, lies, mug_hold
 from lit_distill.teachers.pick_place import ALIGN_HIGH_M
 from lit_distill.teachers.pushing import Push
 from lit_distill.teachers.put_in_microwave import ALIGNED_RAD, CarryByDoor, PutInMicrowave
 from lit_distill.teachers.skills import Skill
 
 PUT_ASIDE_STEPS = 90.0
-REACHES_M = np.arange(0.4, 0.81, 0.05)
-"""Distances from the robot's base at which a mug is put aside."""
+REACHES_M = np.arange(0.6, 0.75, 0.03)
+"""Distances from the robot's base at which a mug is put aside: beyond the door, well within reach."""
 HAND_ROOM_M = 0.05
 """Room around a mug that is put aside, so that the hand can take it by its handle."""
 ASIDE_ANGLES_RAD = np.radians([0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0])
@@ -35,6 +36,10 @@ PUSH_BEHIND_M, ROLL_BELOW_TOP_M = 0.03, 0.012
 CLEAR_OF_FRONT_M, ON_TOP_M, LOWEST_TIP_M, PRESS_M, DRAG_M = 0.06, 0.04, 0.03, 0.005, 0.02
 """Dragging: how far the hand stays before the front, how far beside the middle of the mug it still drags, how
 low the fingertips go, how far below where they touch it the hand is sent, and how far ahead."""
+DRAG_TO_M, DRAG_ANGLES_RAD = np.array([0.0, -0.4, 0.0]), np.radians([0.0, 30.0, 60.0, 90.0])
+"""Where to, in the microwave's frame, and the directions there along which the closed fingers may lie."""
+IN_THE_OPEN_M = 0.12
+"""A mug whose middle is so far before the front can be rolled."""
 BACK_OUT_M, LOWER_M = 0.05, 0.03
 IN_THE_AIR_M = 0.06
 """A mug that is so high above the table and touches a finger hangs on it."""
@@ -50,7 +55,7 @@ class PutAside(CarryByDoor):
 
     def has_room(self) -> bool:
         """Whether there is room for the hand at the best grasp."""
-        return not self._hits(self._best(), self._geoms)
+        return not self._hindered(self._best())
 
     def _grasp(
         self, target: Extent, obstacles: dict[str, Obstacle], placement: Placement
@@ -63,7 +68,12 @@ class PutAside(CarryByDoor):
     def _handicap(self, grasp: Grasp) -> float:
         """What speaks against a grasp: being in the way of things, turning, being far."""
         turn, way = self.hand.turn_to(grasp.axis), np.linalg.norm(grasp.position - self.scene.eef_position)
-        return HIT_COST_RAD * self._hits(grasp, self._geoms) + abs(turn) + FAR_COST_RAD_M * float(way)
+        return HIT_COST_RAD * self._hindered(grasp) + abs(turn) + FAR_COST_RAD_M * float(way)
+
+    def _hindered(self, grasp: Grasp) -> int:
+        """How many things are in the way of the hand or of the wrist at a grasp."""
+        caught = self.microwave.would_catch(grasp.position, grasp.axis)
+        return self._hits(grasp, self._geoms) + caught + self.microwave.door_under_wrist(grasp.position)
 
 
 class Drag(CarryByDoor):
@@ -80,15 +90,26 @@ class Drag(CarryByDoor):
         point = microwave.outside(point)
         error = point - scene.eef_position
         aside = float(np.linalg.norm(error[:2]))
-        yaw = hand.turn_to(scene.rotation(microwave.name)[:, 0])
+        yaw = hand.turn_to(self._axis(np.array([*point[:2], target.top + FINGERTIP_M])))
         low = scene.eef_position[2] < scene.surface + LOWEST_TIP_M + FINGERTIP_M
         if hand.closed() and aside < ON_TOP_M and (scene.fingers_touching(self.target) or low):
-            step = [0.0, 0.0, 0.0 if low else -PRESS_M] - DRAG_M * microwave.inwards
+            way = (microwave.outside(DRAG_TO_M) - point) * [1.0, 1.0, 0.0]
+            if lies(scene, self.target):  # along its axis it does not roll
+                along = scene.rotation(self.target)[:, 2] * [1.0, 1.0, 0.0]
+                way = along if along @ way > 0.0 else -along
+            step = DRAG_M * way / np.linalg.norm(way) - [0.0, 0.0, 0.0 if low else PRESS_M]
             return hand.servo(step, yaw, CLOSE, careful=False)
         if hand.closed() and aside < ALIGN_HIGH_M and abs(yaw) < ALIGNED_RAD:
             return hand.servo(np.array([*error[:2], -DRAG_M]), yaw, CLOSE)
         over = target.top + FINGERTIP_M + 0.005
         return hand.servo(self._come(point, over + PRESS_M, over, self._look()), yaw, CLOSE)
+
+    def _axis(self, point: np.ndarray) -> np.ndarray:
+        """Level direction [3] to close along, for pressing at a point [3], that leaves the palm most room."""
+        boxes = self.scene.geom_boxes(self._geoms)
+        right, inwards = self.scene.rotation(self.microwave.name)[:, 0], self.microwave.inwards
+        axes = [np.cos(angle) * right + np.sin(angle) * inwards for angle in DRAG_ANGLES_RAD]
+        return min(axes, key=lambda axis: hits(point, pointing_down(axis), 0.0, boxes))
 
 
 class Roll(CarryByDoor):
@@ -144,7 +165,10 @@ class MugIntoMicrowave:
     def act(self) -> np.ndarray:
         """See `Skill`."""
         microwave = self.put_in.microwave
-        if not self.hand.holds(self.target):
+        if self.hand.stranded() and microwave.touches_arm():
+            gripper = CLOSE if self.put_in.held() else OPEN
+            return self.hand.servo(-BACK_OUT_M * microwave.inwards, 0.0, gripper)
+        if not self.put_in.held():
             if microwave.catches_hand():
                 return self.hand.reach(-BACK_OUT_M * microwave.inwards, np.zeros(3), OPEN)
             if self.put_in.inside():
@@ -170,7 +194,7 @@ class MugIntoMicrowave:
 
     def _next(self) -> Skill:
         """What the present state calls for."""
-        if self.hand.holds(self.target):
+        if self.put_in.held():
             return self.put_in if self.put_in.holds() else self.put_aside
         by_door, otherwise = self.put_in.blocked()
         if self.make_room.goes_on(by_door and not otherwise):
@@ -179,4 +203,10 @@ class MugIntoMicrowave:
             return self.put_in
         if not self.put_aside.has_room():
             return self.drag
-        return self.roll if mug_hold(self.hand.scene, self.target) is None else self.put_aside
+        return self.roll if self._can_be_rolled() else self.put_aside
+
+    def _can_be_rolled(self) -> bool:
+        """Whether the mug lies in the open, on its handle or with the handle up."""
+        scene = self.hand.scene
+        depth = self.put_in.microwave.inside(cup_centre(scene, self.target))[1]
+        return mug_hold(scene, self.target) is None and bool(depth < FRONT_M - IN_THE_OPEN_M)

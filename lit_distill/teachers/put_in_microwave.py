@@ -45,6 +45,8 @@ RELEASE_M, LET_GO_M = 0.006, 0.01
 CLEAR_OF_HOLD_M = 0.06
 WAY_M = (0.0, 0.06, 0.12)
 """Distances from where the hand takes hold at which there has to be room for it, as it comes."""
+THINNEST_M = 0.004
+"""Fingers that hold something are at least so far apart."""
 MARGIN_M, DOOR_MARGIN_M = 0.008, 0.02
 """Distance that the hand keeps from things, and from the door."""
 
@@ -66,6 +68,13 @@ class CarryByDoor(PickPlace):
         super().__init__(scene, hand, target, destination, None)
         self.microwave = Microwave(scene, microwave)
         self._but_the_door = np.setdiff1d(self._geoms, self.microwave.door_geoms)
+
+    def held(self) -> bool:
+        """Whether the hand holds the object; fingers that have closed on nothing only push or press it."""
+        return self.hand.holds(self.target) and self.scene.opening > THINNEST_M
+
+    def _held(self) -> bool:
+        return self.held()
 
     def _in_the_way(self, obstacles: dict[str, Obstacle]) -> list[Extent]:
         around = [self.microwave.door_extent()] if obstacles else []  # there is room around the goal
@@ -109,7 +118,7 @@ class PutInMicrowave(CarryByDoor):
 
     def holds(self) -> bool:
         """Whether the hand holds the mug so that it can put it in."""
-        return self.hand.holds(self.target) and held_by_handle(self.scene, self.target)
+        return self.held() and held_by_handle(self.scene, self.target)
 
     def blocked(self) -> tuple[bool, bool]:
         """Whether there is no room for the hand to take hold: because of the door, for another reason."""
@@ -122,6 +131,7 @@ class PutInMicrowave(CarryByDoor):
         way = [grasp.position - back * grasp.approach for back in WAY_M]
         by_door = any(hits(point, rotation, MAX_OPENING_M, door) for point in way)
         otherwise = any(hits(point, rotation, MAX_OPENING_M, others) for point in way)
+        by_door = by_door or self.microwave.door_under_wrist(grasp.position)
         return by_door, otherwise or not self.hand.within_reach(grasp.position)
 
     def _boxes(self, geoms: np.ndarray, margin: float) -> Boxes:
