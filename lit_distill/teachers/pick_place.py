@@ -6,6 +6,7 @@ up again.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,7 +15,7 @@ from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.basket import UPRIGHT, UPSIDE_DOWN, set_right
 from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import CARRY_CLEARANCE_M, Destination, Placement
-from lit_distill.teachers.grasp import Grasp
+from lit_distill.teachers.grasp import DOWN, Grasp
 from lit_distill.teachers.grasp_choice import cheapest, reachable
 from lit_distill.teachers.grasps import grasp_candidates, has_box_grasps, level_axes, tight_grasps
 from lit_distill.teachers.hand import (
@@ -165,11 +166,14 @@ class PickPlace(Traveller):
         """The candidate that costs least, and the push without which there is no room for it."""
         boxes = np.concatenate([obstacle.boxes for obstacle in obstacles.values()])
         candidates = grasp_candidates(self.scene, self.target)
+        if self._boxy:
+            candidates = [
+                each if reachable(each, self.hand) else replace(each, approach=DOWN) for each in candidates
+            ]
         grasp, hit = cheapest(candidates, self.hand, placement.axis, boxes)
         if not self._boxy or not hit:
             return grasp, None
-        tight = tight_grasps(self.scene, self.target)
-        candidates += [grasp for grasp in tight if reachable(grasp, self.hand)]
+        candidates += [each for each in tight_grasps(self.scene, self.target) if reachable(each, self.hand)]
         grasp, _ = cheapest(candidates, self.hand, placement.axis, boxes)
         blocking = clashes(grasp, boxes, BARE_HALF_WIDTH_M)
         names = {self.obstacles[k] for k in self._owner[blocking]} & set(self.scene.objects)
