@@ -11,6 +11,7 @@ from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Destination, Placement
 from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.hand import (
+    BLOCKED_OPENING_M,
     CLOSE,
     FIRM_COMMAND,
     MAX_OPENING_M,
@@ -48,7 +49,8 @@ CLEAR_OF_HOLD_M = 0.06
 WAY_M = (0.0, 0.06, 0.12)
 """Distances from where the hand takes hold at which there has to be room for it, as it comes."""
 THINNEST_M = 0.004
-"""Fingers that hold something are at least so far apart."""
+"""Fingers that hold the wall of a standing mug are further apart; those that press on one that lies part a
+little, but hold it only by something thicker."""
 MARGIN_M, DOOR_MARGIN_M = 0.008, 0.02
 """Distance that the hand keeps from things, and from the door."""
 
@@ -72,8 +74,9 @@ class CarryByDoor(PickPlace):
         self._but_the_door = np.setdiff1d(self._geoms, self.microwave.door_geoms)
 
     def held(self) -> bool:
-        """Whether the hand holds the object; fingers that have closed on nothing only push or press it."""
-        return self.hand.holds(self.target) and self.scene.opening > THINNEST_M
+        """Whether the hand holds the mug; fingers that have closed on nothing only push or press it."""
+        thinnest = BLOCKED_OPENING_M if lies(self.scene, self.target) else THINNEST_M
+        return self.hand.holds(self.target) and self.scene.opening > thinnest
 
     def _held(self) -> bool:
         return self.held()
