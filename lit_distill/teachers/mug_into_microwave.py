@@ -24,7 +24,7 @@ from lit_distill.teachers.pushing import Push
 from lit_distill.teachers.put_in_microwave import ALIGNED_RAD, CarryByDoor, PutInMicrowave
 from lit_distill.teachers.skills import Skill
 
-PUT_ASIDE_STEPS = 90.0
+PUT_ASIDE_STEPS, DRAG_STEPS = 90.0, 60.0
 REACHES_M = np.arange(0.6, 0.75, 0.03)
 """Distances from the robot's base at which a mug is put aside: beyond the door, well within reach."""
 HAND_ROOM_M = 0.05
@@ -193,7 +193,7 @@ class MugIntoMicrowave:
         following = self._next()
         if following is self.put_in or following is self.make_room:
             return self.put_in.remaining()
-        return self.put_aside.remaining() + PUT_ASIDE_STEPS
+        return self.put_aside.remaining() + PUT_ASIDE_STEPS + DRAG_STEPS * (following is self.drag)
 
     def _next(self) -> Skill:
         """What the present state calls for."""
