@@ -129,3 +129,37 @@ def test_points_of_the_microwave(kitchen: Simulator):
     front = microwave.front()
     assert microwave.inside(front.high)[1] == pytest.approx(-0.088, abs=1e-6)
     assert microwave.inside(front.low)[1] == pytest.approx(-0.188, abs=1e-6)
+
+
+def test_fingers_that_press_on_a_lying_mug_do_not_hold_it(
+    kitchen: Simulator, monkeypatch: pytest.MonkeyPatch
+):
+    scene, plan = begin(kitchen, [0.05, -0.05, 0.96], ON_ITS_SIDE)
+    put_in = into(plan).put_in
+    monkeypatch.setattr(put_in.hand, "holds", lambda name: True)
+    fingers = kitchen.controller.finger_qpos_index
+    for opening, holds in ((0.008, False), (0.017, True)):
+        kitchen.data.qpos[fingers] = 0.5 * opening, -0.5 * opening
+        kitchen.refresh()
+        assert scene.opening == pytest.approx(opening)
+        assert put_in.held() is holds
+
+
+def test_the_door_is_under_the_wrist_of_a_hand_that_is_low_beside_it(kitchen: Simulator):
+    _, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0])
+    microwave = into(plan).put_in.microwave
+    kitchen.data.joint(microwave.joint).qpos[0] = -2.09
+    kitchen.refresh()
+    assert microwave.door_under_wrist(microwave.outside(np.array([-0.09, -0.23, 0.0])))
+    assert not microwave.door_under_wrist(microwave.outside(np.array([-0.09, -0.23, 0.06])))  # passes over it
+    assert not microwave.door_under_wrist(microwave.outside(np.array([0.05, -0.35, 0.0])))  # far from it
+
+
+def test_a_hand_across_the_front_would_be_caught(kitchen: Simulator):
+    _, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0])
+    microwave = into(plan).put_in.microwave
+    right, inwards = microwave.turned(np.eye(3)[0]), microwave.inwards
+    point = microwave.outside(np.array([-0.03, -0.16, 0.05]))
+    assert microwave.would_catch(point, inwards)
+    assert not microwave.would_catch(point, right)
+    assert not microwave.would_catch(point + 0.2 * np.eye(3)[2], inwards)

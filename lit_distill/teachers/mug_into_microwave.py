@@ -24,7 +24,7 @@ from lit_distill.teachers.pushing import Push
 from lit_distill.teachers.put_in_microwave import ALIGNED_RAD, CarryByDoor, PutInMicrowave
 from lit_distill.teachers.skills import Skill
 
-PUT_ASIDE_STEPS = 90.0
+PUT_ASIDE_STEPS, DRAG_STEPS = 90.0, 60.0
 REACHES_M = np.arange(0.6, 0.75, 0.03)
 """Distances from the robot's base at which a mug is put aside: beyond the door, well within reach."""
 HAND_ROOM_M = 0.05
@@ -33,13 +33,16 @@ ASIDE_ANGLES_RAD = np.radians([0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0])
 """Where on the rim a mug may be taken that is put aside, from the point opposite the handle."""
 PUSH_BEHIND_M, ROLL_BELOW_TOP_M = 0.03, 0.012
 """Where the fingers begin to roll a mug: behind it, below its top."""
-CLEAR_OF_FRONT_M, ON_TOP_M, LOWEST_TIP_M, PRESS_M, DRAG_M = 0.06, 0.04, 0.03, 0.005, 0.02
+CLEAR_OF_FRONT_M, ON_TOP_M, LOWEST_TIP_M, PRESS_M, DRAG_M = 0.06, 0.04, 0.03, 0.02, 0.02
 """Dragging: how far the hand stays before the front, how far beside the middle of the mug it still drags, how
 low the fingertips go, how far below where they touch it the hand is sent, and how far ahead."""
+ABOVE_M = 0.005
 DRAG_TO_M, DRAG_ANGLES_RAD = np.array([0.0, -0.4, 0.0]), np.radians([0.0, 30.0, 60.0, 90.0])
 """Where to, in the microwave's frame, and the directions there along which the closed fingers may lie."""
 IN_THE_OPEN_M = 0.12
 """A mug whose middle is so far before the front can be rolled."""
+OPEN_ENOUGH_RAD = -1.85
+"""A door that is open further is not opened for more room: whatever comes over it knocks it back so far."""
 BACK_OUT_M, LOWER_M = 0.05, 0.03
 IN_THE_AIR_M = 0.06
 """A mug that is so high above the table and touches a finger hangs on it."""
@@ -102,7 +105,7 @@ class Drag(CarryByDoor):
         if hand.closed() and aside < ALIGN_HIGH_M and abs(yaw) < ALIGNED_RAD:
             return hand.servo(np.array([*error[:2], -DRAG_M]), yaw, CLOSE)
         over = target.top + FINGERTIP_M + 0.005
-        return hand.servo(self._come(point, over + PRESS_M, over, self._look()), yaw, CLOSE)
+        return hand.servo(self._come(point, over + ABOVE_M, over, self._look()), yaw, CLOSE)
 
     def _axis(self, point: np.ndarray) -> np.ndarray:
         """Level direction [3] to close along, for pressing at a point [3], that leaves the palm most room."""
@@ -190,14 +193,15 @@ class MugIntoMicrowave:
         following = self._next()
         if following is self.put_in or following is self.make_room:
             return self.put_in.remaining()
-        return self.put_aside.remaining() + PUT_ASIDE_STEPS
+        return self.put_aside.remaining() + PUT_ASIDE_STEPS + DRAG_STEPS * (following is self.drag)
 
     def _next(self) -> Skill:
         """What the present state calls for."""
         if self.put_in.held():
             return self.put_in if self.put_in.holds() else self.put_aside
         by_door, otherwise = self.put_in.blocked()
-        if self.make_room.goes_on(by_door and not otherwise):
+        ajar = self.put_in.microwave.angle > OPEN_ENOUGH_RAD
+        if self.make_room.goes_on(by_door and not otherwise and ajar):
             return self.make_room
         if not by_door and not otherwise:
             return self.put_in

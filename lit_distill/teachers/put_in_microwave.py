@@ -11,6 +11,7 @@ from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Destination, Placement
 from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.hand import (
+    BLOCKED_OPENING_M,
     CLOSE,
     FIRM_COMMAND,
     MAX_OPENING_M,
@@ -21,7 +22,7 @@ from lit_distill.teachers.hand import (
 )
 from lit_distill.teachers.hand_box import Boxes, hits
 from lit_distill.teachers.microwave import ALIGNED_M, FLOOR_M, FRONT_M, REST_M, Microwave
-from lit_distill.teachers.mug_holds import MugHold, cup_centre, held_by_handle, mug_hold
+from lit_distill.teachers.mug_holds import MugHold, cup_centre, held_by_handle, lies, mug_hold
 from lit_distill.teachers.pick_place import RELEASE_STEPS, PickPlace
 from lit_distill.teachers.pushing import Push
 
@@ -41,12 +42,15 @@ CARRY_M = 0.014
 """Height of the mug's bottom above the floor of the microwave while it enters."""
 LOWEST_ENTRY_M, BELOW_FLOOR_M = 0.006, -0.003
 ALIGNED_RAD = 0.2
-RELEASE_M, LET_GO_M = 0.006, 0.01
+RELEASE_M, LET_GO_M, DROP_LYING_M = 0.006, 0.01, 0.035
+"""How near to where it stops the hand goes down, and how high the bottom of a mug may be that is let go: one
+that lies may tilt in the hand, so that it goes no lower."""
 CLEAR_OF_HOLD_M = 0.06
 WAY_M = (0.0, 0.06, 0.12)
 """Distances from where the hand takes hold at which there has to be room for it, as it comes."""
 THINNEST_M = 0.004
-"""Fingers that hold something are at least so far apart."""
+"""Fingers that hold the wall of a standing mug are further apart; those that press on one that lies part a
+little, but hold it only by something thicker."""
 MARGIN_M, DOOR_MARGIN_M = 0.008, 0.02
 """Distance that the hand keeps from things, and from the door."""
 
@@ -70,8 +74,9 @@ class CarryByDoor(PickPlace):
         self._but_the_door = np.setdiff1d(self._geoms, self.microwave.door_geoms)
 
     def held(self) -> bool:
-        """Whether the hand holds the object; fingers that have closed on nothing only push or press it."""
-        return self.hand.holds(self.target) and self.scene.opening > THINNEST_M
+        """Whether the hand holds the mug; fingers that have closed on nothing only push or press it."""
+        thinnest = BLOCKED_OPENING_M if lies(self.scene, self.target) else THINNEST_M
+        return self.hand.holds(self.target) and self.scene.opening > thinnest
 
     def _held(self) -> bool:
         return self.held()
@@ -191,7 +196,8 @@ class PutInMicrowave(CarryByDoor):
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
         _, _, bottom, left = self._where(target)
         at_handle = held_by_handle(self.scene, self.target)
-        return bool(at_handle and left < 2 * RELEASE_M and -0.01 < bottom < LET_GO_M)
+        highest = DROP_LYING_M if lies(self.scene, self.target) else LET_GO_M
+        return bool(at_handle and left < 2 * RELEASE_M and -0.01 < bottom < highest)
 
     # -- potential ---------------------------------------------------------------------------------
 
