@@ -161,15 +161,18 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The checkout's commit (`+` appended if it has uncommitted changes), else the package's version."""
-    folder = Path(__file__).parent
+    """The checkout's commit, with a `+` if anything but results is uncommitted; else the package's version."""
     try:
-        return subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
+        head = _git("rev-parse", "--short=12", "HEAD")
+        everything_but_results = (":/", ":(top,exclude)experiments/results")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", *everything_but_results)
     except (OSError, subprocess.CalledProcessError):
         return f"lit_distill {__version__}"
+    return f"{head}+" if changed else head
+
+
+def _git(*arguments: str) -> str:
+    """What git says of the checkout that holds this file."""
+    folder = Path(__file__).parent
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
