@@ -161,7 +161,7 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The checkout's commit, with a `+` if anything but results is uncommitted; else the package's version."""
+    """The checkout's commit, with a `+` if anything but results is changed; else the package's version."""
     try:
         head = _git("rev-parse", "--short=12", "HEAD")
         everything_but_results = (":/", ":(top,exclude)experiments/results")
