@@ -16,6 +16,8 @@ WAY_WORTH_A_RADIAN_M = 0.15
 """How much nearer a grasp must be to be worth a turn by a radian."""
 CLASH_COST_RAD, MOST_CLASHES = 5.0, 3
 """What each thing that the hand would hit costs, in radians of turning, and how many count."""
+COMES_FROM_M = 0.16
+"""From so far back along its approach the hand comes to a grasp."""
 UNREACHABLE_COST_RAD = 50.0
 TURN_HELD_COST = 1.5
 """What a turn with the object in hand costs, compared with one before."""
@@ -45,9 +47,13 @@ def cheapest(
 
 
 def reachable(grasp: Grasp, hand: Hand) -> bool:
-    """Whether the arm can point the hand as a grasp asks, with the wrist to one side if it leans."""
+    """Whether the arm can point the hand as a grasp asks, there and where it comes from.
+
+    The wrist of a leaning hand is to one side.
+    """
     aside = WRIST_ABOVE_M * grasp.approach * [1.0, 1.0, 0.0]
-    return not grasp.leans or hand.lean(grasp.position - aside) == 0.0
+    way = (grasp.position, grasp.position - COMES_FROM_M * grasp.approach)
+    return not grasp.leans or all(hand.lean(point - aside) == 0.0 for point in way)
 
 
 def _cost(grasp: Grasp, hand: Hand, axis_after: np.ndarray | None) -> float:
