@@ -18,6 +18,7 @@ from lit_distill.teachers.aside import FreePlace
 from lit_distill.teachers.cabinet import Drawer
 from lit_distill.teachers.hand import CLOSE, OPEN, SPEED_M, Hand, action
 from lit_distill.teachers.pick_place import PickPlace
+from lit_distill.teachers.vectors import cross
 
 LEAN_RAD = np.radians(55.0)
 """From straight down; the hand passes below the handle of the drawer above."""
@@ -139,7 +140,7 @@ class _AtHandle(ABC):
     def _turn(self) -> np.ndarray:
         """Turn [3] (axis-angle, rad) to the leaning pose, closing along the bar."""
         approach, rotation = self._approach(), self.scene.eef_rotation
-        along = np.cross(approach, [0.0, 0.0, 1.0])
+        along = cross(approach, np.array([0.0, 0.0, 1.0]))
         along /= np.linalg.norm(along)
         yaw = self.hand.turn_to(along)
         closes = np.array(
@@ -151,7 +152,7 @@ class _AtHandle(ABC):
         )
         if along @ closes < 0.0:
             along = -along
-        return rotation_vector(np.stack([along, np.cross(approach, along), approach], axis=1) @ rotation.T)
+        return rotation_vector(np.stack([along, cross(approach, along), approach], axis=1) @ rotation.T)
 
     def _misalignment(self, error: np.ndarray, turn: np.ndarray) -> float:
         """How far (m) the hand is from being turned and in front of the handle."""

@@ -75,17 +75,19 @@ class Microwave:
 
     def catches_hand(self) -> bool:
         """Whether the palm is under the ceiling, where the hand cannot rise."""
-        right, _, height = self.inside(self.scene.eef_position)
-        under = SIDES_M[0] < right < SIDES_M[1] and height + PALM_M < CEILING_M
-        return bool(under and self.foremost_of_hand() > FRONT_M + CAUGHT_M)
+        return self._caught(self.scene.eef_position, self.foremost_of_hand())
 
     def would_catch(self, position: np.ndarray, axis: np.ndarray) -> bool:
         """Whether it would catch a hand that points down at a position [3] and closes along `axis` [3]."""
-        right, inwards, height = self.inside(position)
-        under = SIDES_M[0] < right < SIDES_M[1] and height + PALM_M < CEILING_M
         across = abs(float(axis @ self.inwards))
         reach = across * HAND_HALF_WIDTH_M + np.sqrt(max(0.0, 1.0 - across**2)) * HAND_HALF_DEPTH_M
-        return bool(under and inwards + reach > FRONT_M + CAUGHT_M)
+        return self._caught(position, float(self.inside(position)[1]) + reach)
+
+    def _caught(self, position: np.ndarray, foremost: float) -> bool:
+        """Whether a hand at a position [3] that reaches in so far (m, in its frame) is under the ceiling."""
+        right, _, height = self.inside(position)
+        under = SIDES_M[0] < right < SIDES_M[1] and height + PALM_M < CEILING_M
+        return bool(under and foremost > FRONT_M + CAUGHT_M)
 
     def touches_arm(self) -> bool:
         """Whether some part of the arm or hand touches it, its door apart."""

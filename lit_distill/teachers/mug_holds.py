@@ -14,6 +14,7 @@ import numpy as np
 from lit_distill.sim.scene import Scene
 from lit_distill.teachers.grasp import DOWN, Grasp
 from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, MUGS, handle_direction
+from lit_distill.teachers.vectors import cross
 
 LYING, STRAIGHT = 0.74, 0.985
 """Upward component of the axis of a mug, either way up, from which on it does not lie, and from which on it
@@ -56,7 +57,7 @@ def mug_hold(scene: Scene, name: str) -> MugHold | None:
         if rotation[2, 2] < 0.0:
             grip[2] = 2.0 * shape.handle[2] - grip[2]
         approach = DOWN if abs(rotation[2, 2]) > STRAIGHT else -np.sign(rotation[2, 2]) * rotation[:, 2]
-        across = np.cross(approach, rotation @ towards_handle)
+        across = cross(approach, rotation @ towards_handle)
         across /= np.linalg.norm(across)
         grasp = Grasp(origin + rotation @ grip, across, HANDLE_WIDTH_M, approach=approach)
         return MugHold(grasp, outwards, lying=False)
