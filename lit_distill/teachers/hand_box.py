@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lit_distill.teachers.vectors import cross
+from lit_distill.teachers.vectors import orientation
 
 # The hand's collision geometry in the frame of the grip site (x: fingers close, z: approach), m: low and high
 # corners of palm, body and, relative to where its pad is, the finger on the side of positive x.
@@ -82,4 +82,4 @@ def _overlaps(part: np.ndarray, boxes: Boxes) -> np.ndarray:
 def pointing_down(axis: np.ndarray) -> np.ndarray:
     """Orientation [3, 3] of a hand that points down and closes along a horizontal direction [3]."""
     down = np.array([0.0, 0.0, -1.0])
-    return np.stack([axis, cross(down, axis), down], axis=1)
+    return orientation(axis, down)

@@ -25,7 +25,7 @@ from lit_distill.teachers.microwave import ALIGNED_M, FLOOR_M, FRONT_M, REST_M, 
 from lit_distill.teachers.mug_holds import MugHold, cup_centre, held_by_handle, lies, mug_hold
 from lit_distill.teachers.pick_place import RELEASE_STEPS, PickPlace
 from lit_distill.teachers.pushing import Push
-from lit_distill.teachers.vectors import cross
+from lit_distill.teachers.vectors import orientation
 
 LEAST_INWARDS_M = -0.085
 """A mug whose middle is so deep stays inside when it is let go; the door pushes it further."""
@@ -88,8 +88,7 @@ class CarryByDoor(PickPlace):
 
     def _hits(self, grasp: Grasp, geoms: np.ndarray) -> int:
         """How many of some geoms the open hand would hit at a grasp."""
-        across = cross(grasp.approach, grasp.axis)
-        rotation = np.stack([grasp.axis, across, grasp.approach], axis=1)
+        rotation = orientation(grasp.axis, grasp.approach)
         return hits(grasp.position, rotation, MAX_OPENING_M, self.scene.geom_boxes(geoms))
 
 
@@ -133,7 +132,7 @@ class PutInMicrowave(CarryByDoor):
             return False, True
         grasp, door = hold.grasp, self._boxes(self.microwave.door_geoms, DOOR_MARGIN_M)
         others = self._boxes(self._but_the_door, MARGIN_M)
-        rotation = np.stack([grasp.axis, cross(grasp.approach, grasp.axis), grasp.approach], axis=1)
+        rotation = orientation(grasp.axis, grasp.approach)
         way = [grasp.position - back * grasp.approach for back in WAY_M]
         by_door = any(hits(point, rotation, MAX_OPENING_M, door) for point in way)
         otherwise = any(hits(point, rotation, MAX_OPENING_M, others) for point in way)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lit_distill.sim.scene import CORNER_SIGNS, Scene
-from lit_distill.teachers.vectors import cross
+from lit_distill.teachers.vectors import cross, orientation
 
 EDGE_DEPTHS_M = (0.022, 0.006)
 """How far inside an edge the grip site is when the fingers close across the thickness; less where walls
@@ -119,7 +119,7 @@ def slab_grasps(slab: Slab) -> SlabGrasps:
         for outwards in (side, -side):
             corner = edge + outwards * half_side
             position = corner - (end + outwards) * (np.sqrt(0.5) * CORNER_DEPTH_M) + face * ABOVE_MIDDLE_M
-            rotation = _hand(-face, (end - outwards) * np.sqrt(0.5))
+            rotation = orientation((end - outwards) * np.sqrt(0.5), -face)
             grasps.append((position[None], rotation[None], np.zeros(1)))
             grasps.append(_oblique(slab, corner, end, outwards))
     for outwards in (side, -side):
@@ -140,7 +140,7 @@ def _edge(
             for shallow, nearer in variants
         ]
     )
-    rotations = np.repeat(_hand(approach, across)[None], len(variants), axis=0)
+    rotations = np.repeat(orientation(across, approach)[None], len(variants), axis=0)
     penalties = [shallow + abs(nearer) + deviations for shallow, nearer in variants]
     return positions, rotations, OFF_MIDDLE_STEPS * np.array(penalties, dtype=float)
 
@@ -151,10 +151,5 @@ def _oblique(
     """Grasps [2] across the thickness at a corner [3], between the directions [3] of its two edges."""
     approaches = [-np.cos(angle) * end - np.sin(angle) * outwards for angle in OBLIQUE_RAD]
     positions = np.array([corner + OBLIQUE_DEPTH_M * approach for approach in approaches])
-    rotations = np.array([_hand(approach, slab.frame[:, 0]) for approach in approaches])
+    rotations = np.array([orientation(slab.frame[:, 0], approach) for approach in approaches])
     return positions, rotations, np.full(len(approaches), 2.0 * OFF_MIDDLE_STEPS)
-
-
-def _hand(approach: np.ndarray, closing: np.ndarray) -> np.ndarray:
-    """Orientation [3, 3] of a hand."""
-    return np.stack([closing, cross(approach, closing), approach], axis=1)

@@ -12,6 +12,11 @@ def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.array([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
+def orientation(closing: np.ndarray, approach: np.ndarray) -> np.ndarray:
+    """Orientation [3, 3], as `Scene.eef_rotation`, of a hand that closes and points along unit vectors."""
+    return np.stack([closing, cross(approach, closing), approach], axis=1)
+
+
 def swing(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Shortest turn [3] (axis-angle, rad) from one direction [3] to another."""
     axis = cross(start, end)
