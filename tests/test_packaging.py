@@ -182,21 +182,22 @@ def test_setup_does_what_is_asked_for_and_nothing_twice(tmp_path: Path) -> None:
         subprocess.run(["bash", ".ci/setup"], cwd=tmp_path, env=environment, check=True, capture_output=True)
         return log.read_text().splitlines() if log.exists() else []
 
-    others = "--constraint .ci/constraints.txt --editable .[dev]"
+    constrained = "--constraint .ci/constraints.txt"
+    others = [f"{constrained} --editable .[dev,export,serve]", f"{constrained} --no-deps openpi-client"]
     force = "--force-reinstall --no-deps"
-    assert setup("3.11") == ["venv", "torch==2.13.0", others]
+    assert setup("3.11") == ["venv", "torch==2.13.0", *others]
     assert setup() == []
     assert setup("3.11") == []
-    assert setup(torch="torch==2.14.1") == [f"{force} torch==2.14.1", "torch==2.14.1", others]
+    assert setup(torch="torch==2.14.1") == [f"{force} torch==2.14.1", "torch==2.14.1", *others]
     assert setup(torch="torch==2.14.1") == []
     assert setup() == []
-    assert setup("3.12") == ["venv", "torch==2.13.0", others]
+    assert setup("3.12") == ["venv", "torch==2.13.0", *others]
     assert setup() == []
     (tmp_path / ".venv" / ".installed").unlink()
-    assert setup() == [others]
+    assert setup() == others
     with pytest.raises(subprocess.CalledProcessError):
         setup(torch="broken")
-    assert setup() == [others]
+    assert setup() == others
 
 
 def test_setup_says_which_python_it_needs(tmp_path: Path) -> None:
