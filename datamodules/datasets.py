@@ -36,11 +36,19 @@ def batch_arrays(
         raise LitDistillError(f"{transition.key}: has no teacher_actions, so nothing to imitate")
     observation = {key: getattr(transition.observation, key) for key in _OBSERVATION_KEYS}
     chunk = {key: getattr(transition, key) for key in _CHUNK_KEYS}
-    if student_label == "executed" and transition.behaviour.startswith(STUDENT):
-        chunk["teacher_actions"] = transition.actions
     if not transition.terminal:  # fewer rows were executed because the actor looked again, not as padding
         chunk["mask"] = np.ones_like(transition.mask)
+    if student_label == "executed" and transition.behaviour.startswith(STUDENT):
+        chunk["teacher_actions"] = transition.actions
+        chunk["mask"] = chunk["mask"] & _still_to_come(transition.actions)
     return {**observation, **chunk}
+
+
+def _still_to_come(actions: np.ndarray) -> np.ndarray:
+    """bool [K], false in the rows that only repeat the last one: those before them were executed earlier."""
+    others = np.flatnonzero((actions != actions[-1]).any(axis=1))
+    length = others[-1] + 2 if len(others) else 1
+    return np.arange(len(actions)) < length
 
 
 def arriving_samples(

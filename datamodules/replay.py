@@ -2,11 +2,13 @@
 
 Minibatches are drawn with replacement, half of each from the teacher's rollouts and half from the students',
 whatever their numbers (§3.4). A chunk counts with the action that was executed: where collection perturbed
-the teacher's chunk, that is the perturbed one, whose consequences the stored rewards and next state are.
+the teacher's chunk, that is the perturbed one, whose consequences the stored rewards and next state are. From
+every look one transition over up to `execute_steps` executed steps is made, see `datamodules.multistep`.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,51 +20,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.datasets import ChunkLoader
+from datamodules.multistep import multistep
 from datamodules.order import Batching, BatchOrder
 from datamodules.selection import Selection, split
+from lit_distill.behaviours import STUDENT, TEACHER
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import MANIFEST_NAME, Manifest
 from lit_distill.samples import read_shard
-from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, NEVER, ChunkTransition, ReplayBatch
+from lit_distill.schema import CHUNK_LENGTH, ChunkTransition, ReplayBatch
 from lit_distill.tasks import embedding_row, get_task
 
 if TYPE_CHECKING:
     from lit_distill.collection import CollectSettings
 
-TEACHER = "teacher"
 ENCODE_BATCH = 64
 """Observations per batch where every one is computed once."""
-
-
-def transition_arrays(transition: ChunkTransition) -> dict[str, np.ndarray]:
-    """The arrays of a transition that a ReplayBatch holds, but for the numbers of its two ends."""
-    label = transition.teacher_actions
-    ended = 1.0 if transition.success else 0.0  # §3.4: no query after the end
-    next_value = ended if transition.terminal else transition.next_value
-    steps_at_end = 0 if transition.success else NEVER
-    next_steps = steps_at_end if transition.terminal else transition.next_steps_to_success
-    return {
-        "agentview": transition.observation.agentview,
-        "wrist": transition.observation.wrist,
-        "proprio": transition.observation.proprio,
-        "actions": transition.actions,
-        "mask": transition.mask,
-        "executed": np.array(transition.executed, np.int64),
-        "rewards": transition.rewards,
-        "terminal": np.array(transition.terminal),
-        "success": np.array(transition.success),
-        "value": np.array(np.nan if transition.value is None else transition.value, np.float32),
-        "next_value": np.array(np.nan if next_value is None else next_value, np.float32),
-        "steps_to_success": _steps(transition.steps_to_success),
-        "next_steps_to_success": _steps(next_steps),
-        "teacher_actions": np.zeros((CHUNK_LENGTH, ACTION_DIM), np.float32) if label is None else label,
-        "relabelled": np.array(label is not None and transition.behaviour != TEACHER),
-    }
-
-
-def _steps(steps: int | None) -> np.ndarray:
-    """float32, infinite for never, so that γ^n is 0 there; NaN where it is not known."""
-    return np.array(np.nan if steps is None else np.inf if steps == NEVER else steps, np.float32)
 
 
 def balanced_indices(
@@ -92,6 +64,7 @@ class ReplayDataModule(LightningDataModule):
         students: which rollouts are the students': student, dagger-1, ...
         batch_size: transitions per training step, over all processes together; even for each of them.
         steps_per_epoch: batches that make an epoch: data drawn with replacement have no end.
+        execute_steps: most control steps of one transition: the actions executed of each chunk (paper: 16).
         held_out: share of the episodes of each source that is kept for validation.
         seed: of the drawing.
         collect_teacher: how missing teacher episodes are collected before training; null: they must be there.
@@ -108,6 +81,7 @@ class ReplayDataModule(LightningDataModule):
         students: list[str] = ["student"],  # noqa: B006 (never changed; a list is what YAML gives)
         batch_size: int = 64,
         steps_per_epoch: int = 100,
+        execute_steps: int = CHUNK_LENGTH,
         held_out: float = 0.1,
         seed: int = 0,
         collect_teacher: CollectSettings | None = None,
@@ -117,6 +91,7 @@ class ReplayDataModule(LightningDataModule):
         for name, allowed, range_text, value in (
             ("batch_size", batch_size >= 2 and batch_size % 2 == 0, "even, at least 2", batch_size),
             ("steps_per_epoch", steps_per_epoch >= 1, "at least 1", steps_per_epoch),
+            ("execute_steps", 1 <= execute_steps <= CHUNK_LENGTH, f"in 1..{CHUNK_LENGTH}", execute_steps),
             ("held_out", 0.0 < held_out <= 0.5, "above 0 and at most 0.5", held_out),
             ("seed", seed >= 0, "at least 0", seed),
         ):
@@ -135,9 +110,10 @@ class ReplayDataModule(LightningDataModule):
         self.root = Path(root)
         self._students = list(students)
         self._batch_size, self._steps = batch_size, steps_per_epoch
-        self._held_out, self._seed = held_out, seed
+        self._execute_steps, self._held_out, self._seed = execute_steps, held_out, seed
         self._arrays: dict[str, Tensor] = {}
         self._sides: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._ends: list[int] = []
 
     @property
     def folder(self) -> Path:
@@ -158,13 +134,15 @@ class ReplayDataModule(LightningDataModule):
         if self._arrays:
             return
         parts: list[dict[str, np.ndarray]] = []
-        members: dict[str, list[list[int]]] = {TEACHER: [[], []], "student": [[], []]}
+        members: dict[str, list[list[int]]] = {TEACHER: [[], []], STUDENT: [[], []]}
         for source in (TEACHER, *self._students):
-            side = TEACHER if source == TEACHER else "student"
+            side = TEACHER if source == TEACHER else STUDENT
             for held_out, selection in enumerate(split(self.folder, [source], self._held_out, False)):
-                for transition, numbers in _numbered(self.folder, selection, len(parts)):
-                    parts.append(transition_arrays(transition) | numbers)
-                    members[side][held_out].append(len(parts) - 1)
+                for episode in _episodes(self.folder, selection):
+                    first = len(parts)
+                    parts += multistep(episode, first, self._execute_steps)
+                    members[side][held_out] += range(first, len(parts))
+                    self._ends.append(len(parts))
         self._arrays = {key: torch.from_numpy(np.stack([part[key] for part in parts])) for key in parts[0]}
         self._sides = {side: (np.array(both[0]), np.array(both[1])) for side, both in members.items()}
 
@@ -198,14 +176,12 @@ class ReplayDataModule(LightningDataModule):
 
     def held_out_potentials(self) -> list[tuple[bool, np.ndarray]]:
         """Of every held-out episode: whether it succeeded, and V* at its looks, float32 [n] (NaN: none)."""
-        numbers = np.concatenate([side[1] for side in self._sides.values()])
-        terminal, success, value = (
-            self._arrays[key].numpy()[numbers] for key in ("terminal", "success", "value")
-        )
-        ends = np.flatnonzero(terminal) + 1
+        held_out = {int(number) for side in self._sides.values() for number in side[1]}
+        success, value = (self._arrays[key].numpy() for key in ("success", "value"))
         return [
-            (bool(success[end - 1]), values)
-            for end, values in zip(ends, np.split(value, ends[:-1]), strict=True)
+            (bool(success[first]), value[first:end])
+            for first, end in zip([0, *self._ends], self._ends, strict=False)
+            if first in held_out
         ]
 
     def describe(self) -> dict[str, int]:
@@ -218,7 +194,7 @@ class ReplayDataModule(LightningDataModule):
 
     def draw(self, step: int) -> np.ndarray:
         """The transitions of global batch `step`, int64 [B]."""
-        teacher, student = (self._sides[side][0] for side in (TEACHER, "student"))
+        teacher, student = (self._sides[side][0] for side in (TEACHER, STUDENT))
         return balanced_indices(teacher, student, self._batch_size, self._seed, step)
 
     def gather(self, numbers: np.ndarray) -> ReplayBatch:
@@ -235,20 +211,18 @@ class ReplayDataModule(LightningDataModule):
         return Batching(samples, self._batch_size, keep_all, rank, world_size)
 
 
-def _numbered(
-    folder: Path, selection: Selection, first: int
-) -> Iterator[tuple[ChunkTransition, dict[str, np.ndarray]]]:
-    """The selected transitions, each with the numbers of its two ends counted from `first`."""
-    number = first
+def _episodes(folder: Path, selection: Selection) -> Iterator[list[ChunkTransition]]:
+    """The selected episodes, whole."""
+    samples = 0
     for shard in selection.shards:
         shard.entry.check_file(folder)
         wanted = set(shard.keys)
-        for transition in read_shard(shard.path):
-            if transition.key in wanted:
-                following = number if transition.terminal else number + 1
-                yield transition, {"index": np.array(number), "next_index": np.array(following)}
-                number += 1
-    if number - first != selection.samples:
+        chosen = (transition for transition in read_shard(shard.path) if transition.key in wanted)
+        for _, episode in itertools.groupby(chosen, key=lambda transition: transition.episode_key):
+            transitions = list(episode)
+            samples += len(transitions)
+            yield transitions
+    if samples != selection.samples:
         raise LitDistillError(f"{folder}: holds other transitions than {MANIFEST_NAME} says; verify it")
 
 

@@ -6,9 +6,9 @@ from tiny_training import Kill, TinyDataModule, random_batch, tiny_module, tiny_
 from lit_distill.algorithms.bc import (
     BehaviorCloning,
     ImitationMetrics,
-    cosine_factor,
     masked_squared_error,
 )
+from lit_distill.algorithms.schedule import cosine_factor
 from lit_distill.errors import LitDistillError
 from lit_distill.networks.checkpoint import load_saved_student, save_student
 

@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 import datamodules.datasets
 from datamodules import ChunkDataModule
+from datamodules.datasets import batch_arrays
 from datamodules.order import Batching, SampleOrder
 from datamodules.selection import is_held_out
 from lit_distill.errors import LitDistillError
@@ -357,6 +358,19 @@ def test_what_a_student_did_itself_is_taught_from_its_successes_alone(
     for label, usable in (("executed", 9 + 9), ("teacher", 9 + 10)):
         both = module(tmp_path, sources=["teacher", "student"], student_label=label).describe()
         assert both["train_episodes"] + both["val_episodes"] == usable
+
+
+def test_what_a_student_did_counts_but_not_the_repetition_of_its_last_row(make_episode: MakeEpisode):
+    """Labelled within a chunk, four of whose rows were executed before: twelve rows are still to come."""
+    transition = make_episode(TASK, "student", 0, chunks=2)[0]
+    rows = np.minimum(np.arange(4, 20), 15)
+    within = dataclasses.replace(transition, behaviour="student", actions=transition.actions[rows])
+    arrays = batch_arrays(within, "executed")
+    assert arrays["mask"].tolist() == [True] * 12 + [False] * 4
+    np.testing.assert_array_equal(arrays["teacher_actions"], within.actions)
+    assert batch_arrays(within, "teacher")["mask"].all()
+    whole = dataclasses.replace(transition, behaviour="student")
+    assert batch_arrays(whole, "executed")["mask"].all()
 
 
 def test_the_label_is_what_was_executed_only_where_the_student_acted(make_episode: MakeEpisode) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.replay import ReplayDataModule, balanced_indices, transition_arrays
+from datamodules.multistep import multistep, transition_arrays
+from datamodules.replay import ReplayDataModule, balanced_indices
 from datamodules.selection import is_held_out
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import ChunkTransition
@@ -47,7 +48,7 @@ def data(root: Path) -> ReplayDataModule:
 
 def test_the_action_is_the_one_that_was_executed(make_episode: MakeEpisode):
     transition = make_episode(TASK, "teacher", 0)[0]
-    np.testing.assert_array_equal(transition_arrays(transition)["actions"], transition.actions)
+    np.testing.assert_array_equal(transition_arrays([transition])["actions"], transition.actions)
     assert (transition.actions != transition.teacher_actions).any()
 
 
@@ -56,7 +57,7 @@ def test_after_the_end_the_potential_is_that_of_the_outcome(
     make_episode: MakeEpisode, outcome: str, potential: float
 ):
     *_, last = make_episode(TASK, "student", 0, outcome=outcome)
-    arrays = transition_arrays(last)
+    arrays = transition_arrays([last])
     assert arrays["next_value"] == potential and arrays["terminal"]
     assert arrays["value"] == np.float32(last.value)
 
@@ -64,30 +65,82 @@ def test_after_the_end_the_potential_is_that_of_the_outcome(
 def test_a_value_that_the_teacher_did_not_give_is_not_a_number(make_episode: MakeEpisode):
     first, *_, last = make_episode(TASK, "student", 0)
     silent = dataclasses.replace(first, value=None, next_value=None)
-    arrays = transition_arrays(silent)
+    arrays = transition_arrays([silent])
     assert np.isnan(arrays["value"]) and np.isnan(arrays["next_value"])
-    assert not np.isnan(transition_arrays(dataclasses.replace(last, value=None))["next_value"])
+    assert not np.isnan(transition_arrays([dataclasses.replace(last, value=None)])["next_value"])
 
 
 def test_steps_to_success_never_is_infinite_and_unknown_is_not_a_number(make_episode: MakeEpisode):
     """gamma^n makes 0 of never; at the end n is 0 after a success, else never."""
     first, *_, last = make_episode(TASK, "student", 0)
     known = dataclasses.replace(first, steps_to_success=-1, next_steps_to_success=30)
-    arrays = transition_arrays(known)
+    arrays = transition_arrays([known])
     assert arrays["steps_to_success"] == np.inf and arrays["next_steps_to_success"] == 30
-    assert np.isnan(transition_arrays(first)["steps_to_success"])
-    assert np.isnan(transition_arrays(first)["next_steps_to_success"])
-    assert transition_arrays(last)["next_steps_to_success"] == 0
+    assert np.isnan(transition_arrays([first])["steps_to_success"])
+    assert np.isnan(transition_arrays([first])["next_steps_to_success"])
+    assert transition_arrays([last])["next_steps_to_success"] == 0
     *_, failed = make_episode(TASK, "student", 1, outcome="timeout")
-    assert transition_arrays(failed)["next_steps_to_success"] == np.inf
+    assert transition_arrays([failed])["next_steps_to_success"] == np.inf
 
 
 def test_a_teachers_own_chunk_is_no_second_action(make_episode: MakeEpisode):
     transition = make_episode(TASK, "student", 0)[0]
-    assert transition_arrays(dataclasses.replace(transition, behaviour="student"))["relabelled"]
-    assert not transition_arrays(dataclasses.replace(transition, behaviour="teacher"))["relabelled"]
+    assert transition_arrays([dataclasses.replace(transition, behaviour="student")])["relabelled"]
+    assert not transition_arrays([dataclasses.replace(transition, behaviour="teacher")])["relabelled"]
     unlabelled = dataclasses.replace(transition, behaviour="student", teacher_actions=None)
-    assert not transition_arrays(unlabelled)["relabelled"]
+    assert not transition_arrays([unlabelled])["relabelled"]
+
+
+def steps_of(episode: list[ChunkTransition], *executed: int) -> list[ChunkTransition]:
+    """The episode's transitions with so many executed steps each; row k of part i is i + k / 100."""
+    made = []
+    for number, (transition, steps) in enumerate(zip(episode, executed, strict=True)):
+        rows = np.broadcast_to(number + np.arange(16)[:, None] / 100, (16, 7)).astype(np.float32)
+        rewards = np.zeros(16, np.float32)
+        rewards[steps - 1] = number + 1
+        mask = np.arange(16) < steps
+        changes = {"executed": steps, "actions": rows, "rewards": rewards, "mask": mask}
+        made.append(dataclasses.replace(transition, **changes))
+    return made
+
+
+def test_a_multistep_transition_is_what_was_executed_and_then_what_was_commanded(make_episode: MakeEpisode):
+    """Four steps, four steps, and two of the last chunk, in which the episode ends."""
+    episode = steps_of(make_episode(TASK, "student", 0, chunks=3), 4, 4, 2)
+    first, second, third = multistep(episode, first=10, execute_steps=16)
+    executed = [0, 0.01, 0.02, 0.03, 1, 1.01, 1.02, 1.03, 2, 2.01]
+    commanded = [2.02, 2.03, 2.04, 2.05, 2.06, 2.07]
+    np.testing.assert_allclose(first["actions"][:, 0], executed + commanded, rtol=1e-6)
+    assert first["executed"] == 10 and first["mask"].sum() == 10 and first["mask"][:10].all()
+    assert first["rewards"].tolist() == [0, 0, 0, 1, 0, 0, 0, 2, 0, 3] + [0] * 6
+    assert first["terminal"] and first["next_value"] == 1.0 and first["value"] == np.float32(episode[0].value)
+    assert [int(part["index"]) for part in (first, second, third)] == [10, 11, 12]
+    assert second["executed"] == 6 and third["executed"] == 2 and third["terminal"]
+
+
+def test_a_multistep_transition_stops_before_it_would_be_too_long(make_episode: MakeEpisode):
+    episode = steps_of(make_episode(TASK, "student", 0, chunks=4), 4, 4, 4, 4)
+    first, second, third, _ = multistep(episode, first=0, execute_steps=8)
+    assert first["executed"] == 8 and not first["terminal"] and first["next_index"] == 2
+    assert first["next_value"] == np.float32(episode[2].value) == np.float32(episode[1].next_value)
+    assert second["next_index"] == 3 and not second["terminal"]
+    assert third["terminal"]
+    np.testing.assert_allclose(first["actions"][8:, 0], 1.04 + np.arange(8) / 100, rtol=1e-6)
+
+
+def test_a_longer_stored_transition_stays_as_it_is(make_episode: MakeEpisode):
+    episode = make_episode(TASK, "student", 0, chunks=3)
+    made = list(multistep(episode, first=0, execute_steps=8))
+    assert [int(part["executed"]) for part in made] == [16, 16, 9]
+    np.testing.assert_array_equal(made[1]["actions"], episode[1].actions)
+
+
+def test_a_chunk_that_somebody_else_took_part_in_can_be_relabelled(make_episode: MakeEpisode):
+    episode = steps_of(make_episode(TASK, "student", 0, chunks=3), 4, 4, 4)
+    taught = [dataclasses.replace(part, behaviour="teacher") for part in episode]
+    assert not any(part["relabelled"] for part in multistep(taught, 0, 8))
+    mixed = [taught[0], dataclasses.replace(taught[1], behaviour="student"), taught[2]]
+    assert [bool(part["relabelled"]) for part in multistep(mixed, 0, 8)] == [True, True, False]
 
 
 def test_batches_are_half_teacher_half_student_whatever_their_numbers():

@@ -48,6 +48,7 @@ from lit_distill.algorithms.awac_terms import (
     shaped_return,
     td_target,
 )
+from lit_distill.algorithms.schedule import Schedule, check_schedule, scheduled
 from lit_distill.errors import LitDistillError
 from lit_distill.networks.augmentation import RandomShift, positional_generator
 from lit_distill.networks.checkpoint import check_there, load_saved_student, student_record
@@ -86,6 +87,7 @@ class AWAC(LightningModule):
         actor_lr: Learning rate (AdamW) of the student and its log-std head.
         critic_lr: Learning rate of the critics.
         weight_decay: Weight decay of AdamW, on all parameters.
+        schedule: `constant`, or `cosine`, both learning rates falling to 0 over the run.
         actor_start: Steps in which the critic alone is trained, before the first actor update.
         mean_every: Steps between two computations of mu(s') for all observations; 1 is exact.
         relabel_weight: Weight of the teacher's chunk at student states as a second action in eq. (8); 0: off.
@@ -111,6 +113,7 @@ class AWAC(LightningModule):
         actor_lr: float = 1e-4,
         critic_lr: float = 3e-4,
         weight_decay: float = 1e-4,
+        schedule: Schedule = "constant",
         actor_start: int = 0,
         mean_every: int = 1,
         relabel_weight: float = 0.0,
@@ -121,6 +124,7 @@ class AWAC(LightningModule):
     ) -> None:
         super().__init__()
         check_settings(locals())
+        check_schedule(schedule)
         self.network = network
         self.log_std_head = nn.Sequential(
             nn.Linear(network.feature_dim, CHUNK_LENGTH * ACTION_DIM),
@@ -135,6 +139,7 @@ class AWAC(LightningModule):
         self.gamma, self.lambda_tpr, self.potential = gamma, lambda_tpr, potential
         self.lambda_awac, self.w_max, self.tau = lambda_awac, w_max, tau
         self.actor_lr, self.critic_lr, self.weight_decay = actor_lr, critic_lr, weight_decay
+        self.schedule: Schedule = schedule
         self.actor_start, self.mean_every, self.relabel_weight = actor_start, mean_every, relabel_weight
         self.shift = RandomShift(shift_pixels)
         self.seed = seed
@@ -288,13 +293,15 @@ class AWAC(LightningModule):
     def configure_optimizers(self) -> Any:
         """One AdamW with a group for the actor and one for the critics: they share no weight."""
         actor = [*self.network.parameters(), *self.log_std_head.parameters()]
-        return torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             [
                 {"params": actor, "lr": self.actor_lr, "name": "actor"},
                 {"params": list(self.critic.parameters()), "lr": self.critic_lr, "name": "critic"},
             ],
             weight_decay=self.weight_decay,
         )
+        steps = lambda: int(self.trainer.estimated_stepping_batches)  # noqa: E731
+        return scheduled(optimizer, self.schedule, self.trainer, steps)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what `load_student` needs, and mu(s) as of the last refresh, for an exact resume."""

@@ -10,7 +10,7 @@ Potential = Literal["value", "steps"]
 
 RECORDED = (
     *("init_from", "gamma", "lambda_tpr", "potential", "lambda_awac", "w_max", "tau", "actor_lr"),
-    *("critic_lr", "weight_decay", "actor_start", "mean_every", "relabel_weight", "seed"),
+    *("critic_lr", "weight_decay", "schedule", "actor_start", "mean_every", "relabel_weight", "seed"),
 )
 """Arguments that a checkpoint, and so a results file, tells."""
 

@@ -17,7 +17,7 @@ The paper: AdamW, learning rate 1e-4, weight decay 1e-4, 300 epochs, the checkpo
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -26,13 +26,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from lit_distill.algorithms.schedule import Schedule, check_schedule, scheduled
 from lit_distill.errors import LitDistillError
 from lit_distill.networks.augmentation import RandomShift, positional_generator
 from lit_distill.networks.checkpoint import load_student, student_record
 from lit_distill.networks.student import StudentNetwork
 from lit_distill.schema import ChunkBatch
-
-Schedule = Literal["constant", "cosine"]
 
 TRAINING_LOSS = "training_loss"
 """Where a checkpoint keeps the loss of an unfinished epoch: each process's share of sum and weight."""
@@ -51,11 +50,6 @@ def masked_squared_error(prediction: Tensor, target: Tensor, mask: Tensor) -> Te
     """
     squared = (prediction.float() - target).square().sum(dim=-1)  # [B, K]
     return (mask * squared).sum(dim=-1)
-
-
-def cosine_factor(step: int, total: int) -> float:
-    """Learning rate after `step` of `total` optimizer steps as a share of the first: 1 falling to 0."""
-    return 0.5 * (1.0 + math.cos(math.pi * min(step / total, 1.0)))
 
 
 class ImitationMetrics(nn.Module):
@@ -123,8 +117,7 @@ class BehaviorCloning(LightningModule):
                 "lr must be positive, weight_decay and seed 0 or more, "
                 f"got lr {lr}, weight_decay {weight_decay}, seed {seed}"
             )
-        if schedule not in get_args(Schedule):
-            raise LitDistillError(f"schedule: must be {' or '.join(get_args(Schedule))}, got {schedule!r}")
+        check_schedule(schedule)
         self.network = network
         self.lr = lr
         self.weight_decay = weight_decay
@@ -243,24 +236,15 @@ class BehaviorCloning(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, and the schedule per optimizer step."""
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        if self.schedule == "constant":
-            return optimizer
-        if self.trainer.max_epochs == -1 and self.trainer.max_steps == -1:
-            raise LitDistillError("schedule: cosine needs an end: set trainer.max_epochs or max_steps")
-        # LambdaLR keeps no total in its state, so a run resumed with more epochs follows the longer curve.
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._cosine)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return scheduled(optimizer, self.schedule, self.trainer, self._steps)
 
-    def _cosine(self, step: int) -> float:
-        """The number of batches is asked for only once there is a step, when the data are there."""
-        if step == 0:
-            return 1.0
-        total = self.trainer.estimated_stepping_batches
-        if self.first_epoch:  # Lightning's estimate is for epochs from 0 on
-            assert self.trainer.max_epochs is not None
-            per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-            total = per_epoch * (self.trainer.max_epochs - self.first_epoch)
-        return cosine_factor(step, int(total))
+    def _steps(self) -> int:
+        """Optimizer steps of the schedule; Lightning's estimate is for epochs from 0 on."""
+        if not self.first_epoch:
+            return int(self.trainer.estimated_stepping_batches)
+        assert self.trainer.max_epochs is not None
+        per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        return per_epoch * (self.trainer.max_epochs - self.first_epoch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what `load_student` needs to rebuild the network."""
