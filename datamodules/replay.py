@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from datamodules.datasets import ChunkLoader
 from datamodules.multistep import multistep
 from datamodules.order import Batching, BatchOrder
-from datamodules.selection import Selection, split
+from datamodules.selection import Selection, all_rounds, split
 from lit_distill.behaviours import STUDENT, TEACHER
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import MANIFEST_NAME, Manifest
@@ -61,7 +61,7 @@ class ReplayDataModule(LightningDataModule):
     Args:
         task: name in the task table.
         root: folder that holds a folder of shards per task.
-        students: which rollouts are the students': student, dagger-1, ...
+        students: which rollouts are the students': student, dagger-1, ...; dagger: all of its rounds.
         batch_size: transitions per training step, over all processes together; even for each of them.
         steps_per_epoch: batches that make an epoch: data drawn with replacement have no end.
         execute_steps: most control steps of one transition: the actions executed of each chunk (paper: 16).
@@ -135,7 +135,7 @@ class ReplayDataModule(LightningDataModule):
             return
         parts: list[dict[str, np.ndarray]] = []
         members: dict[str, list[list[int]]] = {TEACHER: [[], []], STUDENT: [[], []]}
-        for source in (TEACHER, *self._students):
+        for source in (TEACHER, *all_rounds(self.folder, self._students)):
             side = TEACHER if source == TEACHER else STUDENT
             for held_out, selection in enumerate(split(self.folder, [source], self._held_out, False)):
                 for episode in _episodes(self.folder, selection):

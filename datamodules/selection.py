@@ -130,6 +130,24 @@ def split(
     return sides[0], sides[1]
 
 
+def all_rounds(folder: Path, sources: list[str]) -> list[str]:
+    """The sources with all of DAgger's rounds, in their order, in place of the name `dagger`.
+
+    Raises:
+        LitDistillError: no manifest, or no round there.
+    """
+    found: list[str] = []
+    for source in sources:
+        if source != DAGGER.removesuffix("-"):
+            found.append(source)
+            continue
+        rounds = [name for name in Manifest.load(folder).sources if name.startswith(DAGGER)]
+        if not rounds:
+            raise LitDistillError(f"{folder / MANIFEST_NAME}: no {DAGGER}1 episodes here; run DAgger first")
+        found += sorted(rounds, key=lambda name: int(name.removeprefix(DAGGER)))
+    return found
+
+
 def _check_one_simulator(folder: Path, manifest: Manifest, sources: list[str]) -> None:
     """Refuse sources that were rendered or simulated differently."""
     present = [source for source in sources if source in manifest.sources]

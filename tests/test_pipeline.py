@@ -505,6 +505,19 @@ def test_awac_follows_dagger_with_its_students_rollouts_and_is_reused(
     assert capsys.readouterr().out.count("is there: reused") == 7
 
 
+def test_awac_depends_on_the_rollouts_that_were_there_before_it(
+    awac: Study, commands: CommandsInThisProcess
+) -> None:
+    """The rounds of DAgger that it replays; not the student's, which it collects itself."""
+    run_with(commands, [TASK], awac)
+    options = {name: {"data.init_args.students": [name]} for name in ("student", "dagger", "dagger-1")}
+    hashes = {
+        name: FitConfig("tiny_awac.yaml", TASK, option).shards_sha256("data", TASK)
+        for name, option in options.items()
+    }
+    assert len(set(hashes.values())) == 3
+
+
 def test_other_settings_of_awac_collect_nothing_again_but_another_student_does(
     awac: Study, commands: CommandsInThisProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from datamodules.multistep import multistep, transition_arrays
 from datamodules.replay import ReplayDataModule, balanced_indices
-from datamodules.selection import is_held_out
+from datamodules.selection import all_rounds, is_held_out
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import ChunkTransition
 from lit_distill.shards import ShardWriter
@@ -236,6 +236,25 @@ def test_two_ranks_share_the_batches_of_one(root: Path):
 def test_what_cannot_be_right_is_refused(options: dict, complaint: str):
     with pytest.raises(LitDistillError, match=complaint):
         ReplayDataModule(TASK, **options)
+
+
+def test_dagger_stands_for_all_of_its_rounds(tmp_path: Path, make_episode: MakeEpisode):
+    for source in ("teacher", "dagger-10", "dagger-2"):
+        store(tmp_path, make_episode, source, 10)
+    folder = tmp_path / TASK
+    assert all_rounds(folder, ["student", "dagger"]) == ["student", "dagger-2", "dagger-10"]
+
+    def total(students: list[str]) -> int:
+        data = ReplayDataModule(TASK, str(tmp_path), students=students)
+        data.setup()
+        return sum(data.describe().values())
+
+    assert total(["dagger"]) == total(["dagger-10", "dagger-2"]) > total(["dagger-2"])
+
+
+def test_missing_rounds_are_named(root: Path):
+    with pytest.raises(LitDistillError, match=r"manifest\.json: no dagger-1 episodes here; run DAgger first"):
+        ReplayDataModule(TASK, str(root), students=["dagger"]).setup()
 
 
 def test_missing_student_rollouts_are_named(root: Path):

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lit_distill.arguments import check_config_file
 from lit_distill.atomic import atomic_file
+from lit_distill.behaviours import TEACHER
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Protocol
 from lit_distill.lightning_cli import DEFAULTS
@@ -105,13 +106,21 @@ class FitConfig:
         data["init_args"] = {key: value for key, value in data["init_args"].items() if key not in ELSEWHERE}
         return {**self._content, "trainer": trainer, "data": data}
 
+    def _sources(self) -> list[str]:
+        """What is there before it begins: the rollouts that it collects itself follow from the rest."""
+        options = self._content["data"]["init_args"]
+        others = [source for source in options.get("students", []) if source != self.makes]
+        return [*options.get("sources", [TEACHER]), *others]
+
     def shards_sha256(self, root: str, task: str) -> str:
         """Hash of the hashes of the shards that it trains on."""
         manifest = Manifest.load(Path(root) / task)
         digest = hashlib.sha256()
-        for source in self._content["data"]["init_args"].get("sources", ["teacher"]):
-            for shard in manifest.sources[source].shards if source in manifest.sources else []:
-                digest.update(shard.sha256.encode())
+        wanted = self._sources()
+        for name, source in manifest.sources.items():
+            if name in wanted or name.rpartition("-")[0] in wanted:  # dagger: all of its rounds
+                for shard in source.shards:
+                    digest.update(shard.sha256.encode())
         return digest.hexdigest()
 
 
