@@ -145,7 +145,9 @@ def test_the_target_of_eq_4_by_hand(student: str, tmp_path: Path):
     batch["terminal"] = torch.tensor([False, True, True, False])
     batch["value"] = torch.tensor([0.4, 0.4, 0.4, float("nan")])
     batch["next_value"] = torch.tensor([0.8, 1.0, 0.0, 0.8])
-    torch.testing.assert_close(made.target(batch), torch.tensor([-0.1, -0.3, -0.8, 0.5]))  # type: ignore[arg-type]
+    torch.testing.assert_close(
+        made.target(batch, made.rewards(batch)[1]), torch.tensor([-0.1, -0.3, -0.8, 0.5])
+    )  # type: ignore[arg-type]
 
 
 def test_the_potential_of_n_steps_is_gamma_to_the_n(student: str, tmp_path: Path):
@@ -160,7 +162,7 @@ def test_the_potential_of_n_steps_is_gamma_to_the_n(student: str, tmp_path: Path
     batch["rewards"].zero_()
     batch["executed"][:] = 1
     batch["terminal"][:] = True
-    torch.testing.assert_close(made.target(batch), torch.tensor([0.0, 1.0, 0.0]))  # type: ignore[arg-type]
+    torch.testing.assert_close(made.target(batch, made.rewards(batch)[1]), torch.tensor([0.0, 1.0, 0.0]))  # type: ignore[arg-type]
 
 
 def test_the_loss_is_critic_error_plus_weighted_log_probability(student: str, tmp_path: Path):
@@ -168,7 +170,7 @@ def test_the_loss_is_critic_error_plus_weighted_log_probability(student: str, tm
     made, batch = hand_made(student, tmp_path, shift_pixels=0)
     made.log_dict = lambda *arguments, **options: None  # type: ignore[method-assign,assignment]
     batch["mask"][:, 5:] = False
-    y = made.target(batch)
+    y = made.target(batch, made.rewards(batch)[1])
     mean, log_std = made.policy(batch)
     density = torch.distributions.Normal(mean, log_std.exp()).log_prob(batch["actions"])
     expected = (0.5 - y).square().mean() + (0.25 - y).square().mean() - density[:, :5].sum((1, 2)).mean()

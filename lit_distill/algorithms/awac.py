@@ -20,7 +20,7 @@ Adam divides the loss's scale out.
 
 Ours, where the paper is silent: the values of gamma, lambda_TPR, lambda_AWAC, w_max, tau and learning rates
 (conf/awac.yaml); the critic looks at the features of the student that AWAC starts from, which stay as they
-are, so each observation is encoded once (`encode_observations`); mu(s') is computed for all
+are, so each observation is encoded once (`EncodedObservations`); mu(s') is computed for all
 observations together every `mean_every` steps; `relabel_weight` adds the teacher's chunk at student states
 as a second action to eq. (8), with its own advantage.
 """
@@ -28,8 +28,7 @@ as a second action to eq. (8), with its own advantage.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -48,6 +47,7 @@ from lit_distill.algorithms.awac_terms import (
     shaped_return,
     td_target,
 )
+from lit_distill.algorithms.encoded_observations import EncodedObservations
 from lit_distill.algorithms.schedule import Schedule, check_schedule, scheduled
 from lit_distill.errors import LitDistillError
 from lit_distill.networks.augmentation import RandomShift, positional_generator
@@ -58,18 +58,6 @@ from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, ReplayBatch
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 0.0
 """Clamp of the log standard deviation (action units); the authors of AWAC use [-6, 0]."""
-
-
-class _Observations(NamedTuple):
-    """What is known of every observation of the replay data, by its number.
-
-    Attributes:
-        features: float32 [N, F], of the frozen encoders.
-        mean: float32 [N, K, A], mu(s), as of the last refresh.
-    """
-
-    features: Tensor
-    mean: Tensor
 
 
 class AWAC(LightningModule):
@@ -144,7 +132,7 @@ class AWAC(LightningModule):
         self.shift = RandomShift(shift_pixels)
         self.seed = seed
         self._resumed = False
-        self._observations: _Observations | None = None
+        self._observations: EncodedObservations | None = None
 
     # -- hooks ---------------------------------------------------------------------------------------
 
@@ -184,17 +172,18 @@ class AWAC(LightningModule):
             self.critic_encoder.load_state_dict(self.network.state_dict())
         known = self._known()
         if self._resumed and self._resumed_mean is not None:
-            self._observations = known._replace(mean=self._resumed_mean.to(self.device))
+            known.mean = self._resumed_mean.to(self.device)
 
     def on_train_batch_start(self, batch: ReplayBatch, batch_idx: int) -> None:
         """Every `mean_every` steps bring mu(s') up to the present student."""
         if self.global_step % self.mean_every == 0 and self.global_step > 0:
-            self._observations = self._known()._replace(mean=self._means())
+            self._known().update(self.network)
 
     def training_step(self, batch: ReplayBatch, batch_idx: int) -> Tensor:
         """Eqs. (3) to (8) on a balanced batch."""
         mean, log_std = self.policy(self.augment(batch))  # [B, K, A] each
-        y = self.target(batch)
+        returns, shaped = self.rewards(batch)  # (3)
+        y = self.target(batch, shaped)  # (4)
         features = self._known().features[batch["index"]]  # [B, F]
         critic_loss = critic_error(self.critic(features, batch["actions"]), y).mean()  # (5)
 
@@ -208,7 +197,21 @@ class AWAC(LightningModule):
             actor_loss = actor_loss + self.relabel_weight * self._relabelled(
                 batch, features, mean, log_std, q_mean
             )
-        self._log_step(batch, critic_loss, actor_loss, y, a, w, log_pi, log_std)
+        terms = {
+            "reward/chunk": returns.mean(),
+            "reward/shaped": shaped.mean(),
+            "critic/loss": critic_loss,
+            "critic/target": y.mean(),
+            "actor/loss": actor_loss,
+            "actor/log_probability": log_pi.mean(),
+            "actor/log_std": log_std.mean(),
+            "advantage/mean": a.mean(),
+            "advantage/std": a.std(correction=0),
+            "weight/max": w.max(),
+            "weight/clipped": (w >= self.w_max).float().mean(),
+            "weight/effective_sample_size": effective_sample_size(w),
+        }
+        self._log_terms(terms, len(y))
         return critic_loss + (self.global_step >= self.actor_start) * actor_loss
 
     def rewards(self, batch: ReplayBatch) -> tuple[Tensor, Tensor]:
@@ -217,12 +220,10 @@ class AWAC(LightningModule):
         now, after = self.potentials(batch)
         return returns, shaped_return(returns, batch["executed"], now, after, self.gamma, self.lambda_tpr)
 
-    def target(self, batch: ReplayBatch) -> Tensor:
-        """y_i of eq. (4), float32 [B], without gradient."""
-        known = self._known()
+    def target(self, batch: ReplayBatch, shaped: Tensor) -> Tensor:
+        """y_i of eq. (4) from R~_i, float32 [B], without gradient."""
+        known, next_index = self._known(), batch["next_index"]
         with torch.no_grad():
-            _, shaped = self.rewards(batch)  # (3)
-            next_index = batch["next_index"]
             next_q = self.target_critic(known.features[next_index], known.mean[next_index].clamp(-1.0, 1.0))
             return td_target(shaped, chunk_discount(batch["executed"], batch["terminal"], self.gamma), next_q)
 
@@ -270,7 +271,8 @@ class AWAC(LightningModule):
         """
         features = self._known().features[batch["index"]]
         q = self.target_critic(features, batch["actions"]).min(dim=-1).values
-        error = self.critic(features, batch["actions"]).min(dim=-1).values - self.target(batch)
+        _, shaped = self.rewards(batch)
+        error = self.critic(features, batch["actions"]).min(dim=-1).values - self.target(batch, shaped)
         return {"q": q, "error": error, "success": batch["success"]}
 
     def test_step(self, batch: ReplayBatch, batch_idx: int) -> dict[str, Tensor]:
@@ -314,72 +316,24 @@ class AWAC(LightningModule):
 
     # -- what is known of every observation ------------------------------------------------------------
 
-    def _known(self) -> _Observations:
+    def _known(self) -> EncodedObservations:
         if self._observations is None:
-            features = encode_observations(self.critic_encoder, self._data().observations(), self.device)
-            self._observations = _Observations(features, self._means())
+            observations = list(self._data().observations())
+            self._observations = EncodedObservations.of(self.critic_encoder, observations, self.device)
+            self._observations.update(self.network)
         return self._observations
 
     def _data(self) -> Any:
         """A data module with `task` and `observations`, as `datamodules.replay` has."""
         return getattr(self.trainer, "datamodule")  # noqa: B009 (absent from Trainer's type)
 
-    def _means(self) -> Tensor:
-        """mu(s) of every observation with the present student, float32 [N, K, A]."""
-        with torch.no_grad():
-            chunks = [
-                self.network(*(part.to(self.device) for part in observation))
-                for observation in self._data().observations()
-            ]
-        return torch.cat(chunks).float()
-
-    def _log_step(
-        self,
-        batch: ReplayBatch,
-        critic_loss: Tensor,
-        actor_loss: Tensor,
-        y: Tensor,
-        a: Tensor,
-        w: Tensor,
-        log_pi: Tensor,
-        log_std: Tensor,
-    ) -> None:
+    def _log_terms(self, terms: dict[str, Tensor], batch_size: int) -> None:
         """Log the terms of the equations, and stop the run by name where one is not finite."""
-        returns, shaped = self.rewards(batch)
-        terms = {
-            "reward/chunk": returns.mean(),
-            "reward/shaped": shaped.mean(),
-            "critic/loss": critic_loss,
-            "critic/target": y.mean(),
-            "actor/loss": actor_loss,
-            "actor/log_probability": log_pi.mean(),
-            "actor/log_std": log_std.mean(),
-            "advantage/mean": a.mean(),
-            "advantage/std": a.std(correction=0),
-            "weight/max": w.max(),
-            "weight/clipped": (w >= self.w_max).float().mean(),
-            "weight/effective_sample_size": effective_sample_size(w),
-        }
         for name, value in terms.items():
             if not value.isfinite():
                 raise LitDistillError(
                     f"{name}: not finite at step {self.global_step}; "
                     "lower the learning rates, or verify the data"
                 )
-        self.log_dict(
-            {name: value.detach() for name, value in terms.items()}, sync_dist=True, batch_size=len(y)
-        )
-
-
-@torch.no_grad()
-def encode_observations(
-    network: StudentNetwork, observations: Iterable[tuple[Tensor, ...]], device: torch.device
-) -> Tensor:
-    """Features of every observation, float32 [N, F].
-
-    Args:
-        network: Whose encoders.
-        observations: Batches of (agentview, wrist, proprio, task_index), see StudentNetwork.encode.
-        device: Where to compute and keep them.
-    """
-    return torch.cat([network.encode(*(part.to(device) for part in batch)).float() for batch in observations])
+        logged = {name: value.detach() for name, value in terms.items()}
+        self.log_dict(logged, sync_dist=True, batch_size=batch_size)
