@@ -35,7 +35,7 @@ class ChunkDataModule(LightningDataModule):
     Args:
         task: name in the task table, for instance custom_libero_object_ketchup.
         root: folder that holds a folder of shards per task.
-        sources: which data: teacher, student, dagger-1, ...
+        sources: which data: teacher, student, dagger-1, ...; dagger: all of its rounds.
         batch_size: samples per training step, over all processes together.
         num_workers: processes that read and decode; not used for data that are kept in RAM.
         held_out: share of the episodes that is kept for validation: one of each round(1 / held_out).

@@ -135,7 +135,7 @@ class ReplayDataModule(LightningDataModule):
             return
         parts: list[dict[str, np.ndarray]] = []
         members: dict[str, list[list[int]]] = {TEACHER: [[], []], STUDENT: [[], []]}
-        for source in (TEACHER, *all_rounds(self.folder, self._students)):
+        for source in all_rounds(self.folder, [TEACHER, *self._students]):
             side = TEACHER if source == TEACHER else STUDENT
             for held_out, selection in enumerate(split(self.folder, [source], self._held_out, False)):
                 for episode in _episodes(self.folder, selection):

@@ -95,8 +95,9 @@ def split(
 ) -> tuple[Selection, Selection]:
     """Training and held-out samples of a task's folder.
 
-    With `successes_only` episodes that did not succeed are left out, but for those of students whose label is
-    the teacher's: what it says about a state holds whatever became of the episode (§3.3).
+    The source `dagger` stands for all of its rounds. With `successes_only` episodes that did not succeed are
+    left out, but for those of students whose label is the teacher's: what it says about a state holds
+    whatever became of the episode (§3.3).
 
     Raises:
         LitDistillError: no manifest, a source has no episodes, sources of different simulators, or one side
@@ -104,6 +105,7 @@ def split(
     """
     manifest = Manifest.load(folder)
     task = manifest.task
+    sources = all_rounds(folder, sources)
     _check_one_simulator(folder, manifest, sources)
     shards: list[ShardEntry] = []
     training: set[str] = set()
@@ -114,7 +116,7 @@ def split(
             hint = f": run `{collect_command(folder)}`" if source == "teacher" else ""
             raise LitDistillError(f"{folder / MANIFEST_NAME}: no {source} episodes here{hint}")
         shards += entry.shards
-        relabelled = source.startswith(DAGGER) or (source == STUDENT and student_label == "teacher")
+        relabelled = student_label == "teacher" and (source.startswith(DAGGER) or source == STUDENT)
         for episode in entry.episodes():
             if episode.outcome == "success" or not successes_only or relabelled:
                 side = validation if is_held_out(task, source, episode.episode, held_out) else training

@@ -349,14 +349,15 @@ def test_of_relabelled_rollouts_failures_are_used_too(tmp_path: Path, make_episo
     assert both["train_episodes"] + both["val_episodes"] == 9 + 10
 
 
+@pytest.mark.parametrize(("source", "stored"), [("student", "student"), ("dagger", "dagger-1")])
 def test_what_a_student_did_itself_is_taught_from_its_successes_alone(
-    tmp_path: Path, make_episode: MakeEpisode
+    tmp_path: Path, make_episode: MakeEpisode, source: str, stored: str
 ) -> None:
     """`executed`: the nine successful episodes of either; `teacher`: all ten of the student."""
     store(tmp_path, make_episode, 10)
-    store(tmp_path, make_episode, 10, source="student")
+    store(tmp_path, make_episode, 10, source=stored)
     for label, usable in (("executed", 9 + 9), ("teacher", 9 + 10)):
-        both = module(tmp_path, sources=["teacher", "student"], student_label=label).describe()
+        both = module(tmp_path, sources=["teacher", source], student_label=label).describe()
         assert both["train_episodes"] + both["val_episodes"] == usable
 
 

@@ -25,7 +25,7 @@ from lit_distill.evaluation import Protocol, evaluate
 from lit_distill.sim.fake import FakeSimulator
 from lit_distill.study import pipeline
 from lit_distill.study.pipeline import run_with
-from lit_distill.study.stages import Study, changed
+from lit_distill.study.stages import Beside, Study, changed
 from lit_distill.study.summary import duration
 from lit_distill.study.training import FitConfig
 
@@ -503,6 +503,25 @@ def test_awac_follows_dagger_with_its_students_rollouts_and_is_reused(
     run_with(commands, [TASK], awac)
     assert commands.take() == ["collect"]
     assert capsys.readouterr().out.count("is there: reused") == 7
+
+
+def test_controls_begin_where_awac_does_and_have_folders_of_their_own(
+    awac: Study, commands: CommandsInThisProcess
+) -> None:
+    plain = {"model.init_args.lambda_tpr": 0.0}
+    with pytest.raises(LitDistillError, match="unshaped would write over the checkpoints in runs/tiny_awac/"):
+        run_with(commands, [TASK], replace(awac, beside_awac={"unshaped": Beside("tiny_awac.yaml", plain)}))
+    options = plain | {"trainer.logger.init_args.name": "tiny_unshaped/${data.init_args.task}"}
+    keep = {"trainer.callbacks": json.loads(json.dumps(awac_config()["trainer"]["callbacks"]))}
+    keep["trainer.callbacks"][0]["init_args"]["dirpath"] = f"runs/tiny_unshaped/{TASK}"
+    study = replace(awac, beside_awac={"unshaped": Beside("tiny_awac.yaml", options | keep)})
+    with pytest.raises(LitDistillError, match="beside_awac: unshaped needs awac_config"):
+        run_with(commands, [TASK], replace(study, awac_config=None))
+    run_with(commands, [TASK], study)
+    assert commands.take() == ["collect", *["fit", "test"] * 4, "evaluate"]
+    result = json.loads(Path(f"experiments/results/demo/{TASK}-unshaped-dev3.json").read_text())
+    assert result["config"]["training"]["lambda_tpr"] == 0.0
+    assert result["config"]["training"]["init_from"] == f"runs/tiny_dagger/{TASK}/best.ckpt"
 
 
 def test_awac_depends_on_the_rollouts_that_were_there_before_it(

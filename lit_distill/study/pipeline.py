@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Protocol
 from lit_distill.lightning_cli import check_lightning
 from lit_distill.results import ResultName
-from lit_distill.study.stages import TEACHER, Stage, Study, check_students, stages
+from lit_distill.study.stages import TEACHER, Beside, Stage, Study, check_students, stages
 from lit_distill.study.summary import TaskSummary, duration, print_summary
 from lit_distill.tasks import embedding_row, get_task
 
@@ -45,6 +46,7 @@ def run(
     dagger_options: dict[str, Any] = {},  # noqa: B006 (never changed)
     awac_config: str | None = None,
     awac_options: dict[str, Any] = {},  # noqa: B006 (never changed)
+    beside_awac: dict[str, Beside] = {},  # noqa: B006 (never changed)
     study: str = "demo",
     method: str = "bc",
     results: str = "experiments/results",
@@ -67,6 +69,8 @@ def run(
         dagger_options: keys of that file with other values.
         awac_config: YAML file for AWAC, which begins with DAgger's student; null: no AWAC.
         awac_options: keys of that file with other values.
+        beside_awac: controls and ablations, by the names of their results: `config` and `options` of students
+            that begin where AWAC does.
         study: folder of the results files.
         method: what the results of the student of `fit_config` are called.
         results: root of the results files.
@@ -85,6 +89,7 @@ def run(
         dagger_options=flat(dagger_options),
         awac_config=awac_config,
         awac_options=flat(awac_options),
+        beside_awac={name: replace(each, options=flat(each.options)) for name, each in beside_awac.items()},
         study=study,
         method=method,
         results=results,

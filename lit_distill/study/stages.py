@@ -51,13 +51,28 @@ class Student(NamedTuple):
 
     def arguments(self, task: str, study: Study) -> list[str]:
         """Of `fit` and `test`: the teacher's data are what `collect` made, `fit` makes none of them."""
-        teacher_data = f"--data.{self.fit_config(task).teacher_data}"
+        config = self.fit_config(task)
+        teacher_data = f"--data.{config.teacher_data}"
         options = ["--config", self.config, "--data.task", task, teacher_data, "null"]
         if study.root != Study.root:
             options += ["--data.root", study.root]
-        for key, value in self.options.items():
+        for key in self.options:
+            value = config.option(key)
             options += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
         return options
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A student that begins where AWAC does, with the same data: a control, or an ablation.
+
+    Attributes:
+        config: YAML file for `fit` and `test`.
+        options: keys of that file with other values.
+    """
+
+    config: str
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,6 +86,7 @@ class Study:
     dagger_options: dict[str, Any] = field(default_factory=dict)
     awac_config: str | None = None
     awac_options: dict[str, Any] = field(default_factory=dict)
+    beside_awac: dict[str, Beside] = field(default_factory=dict)
     study: str = "demo"
     method: str = "bc"
     results: str = "experiments/results"
@@ -80,7 +96,7 @@ class Study:
 
     @property
     def students(self) -> list[Student]:
-        """In the order in which they are trained: each begins with the one before it."""
+        """In the order in which they are trained: each of a chain begins with the one before it."""
         students = [Student(self.method, self.fit_config, self.fit_options, "fit", "test")]
         for method, config, options in (
             (DAGGER, self.dagger_config, self.dagger_options),
@@ -88,6 +104,9 @@ class Study:
         ):
             if config is not None:
                 students.append(Student(method, config, options, method, f"test {method}"))
+        for method, beside in self.beside_awac.items():
+            options = beside.options
+            students.append(Student(method, beside.config, options, method, f"test {method}"))
         return students
 
 
@@ -109,9 +128,25 @@ class Stage(NamedTuple):
 
 
 def check_students(task: str, study: Study) -> None:
-    """Raise LitDistillError unless every student begins with the checkpoint that the one before it writes."""
+    """Raise LitDistillError unless every student begins with the checkpoint that the one before it writes.
+
+    One beside AWAC begins where that does, and has a folder of its own.
+    """
     configs = [student.fit_config(task) for student in study.students]
-    for student, config, before in zip(study.students[1:], configs[1:], configs, strict=False):
+    folders = [config.checkpoints for config in configs]
+    for number, (student, config) in enumerate(zip(study.students[1:], configs[1:], strict=True), 1):
+        if folders[number] in folders[:number]:
+            raise LitDistillError(
+                f"{student.config}: {student.method} would write over the checkpoints in {folders[number]}; "
+                "give it another trainer.logger.init_args.name"
+            )
+        if student.method in study.beside_awac:
+            if study.awac_config is None:
+                raise LitDistillError(
+                    f"beside_awac: {student.method} needs awac_config, which collects its data"
+                )
+            number = [other.method for other in study.students].index(AWAC)
+        before = configs[number - 1]
         if config.init_from != [str(before.chosen)]:
             raise LitDistillError(
                 f"{student.config}: its init_from is {', '.join(config.init_from) or 'null'}, but the stage "

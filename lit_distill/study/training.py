@@ -87,6 +87,11 @@ class FitConfig:
         logger = trainer["logger"]["init_args"]
         self.logs = Path(logger["save_dir"]) / logger["name"]
 
+    def option(self, key: str) -> Any:
+        """The value of a dotted key, without interpolations, which a command line cannot hold."""
+        value = OmegaConf.select(OmegaConf.create(self._content), key)
+        return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
     def _option(self, callbacks: list[dict[str, Any]], name: str, option: str) -> Any:
         for callback in callbacks:
             value = callback.get("init_args", {}).get(option)
