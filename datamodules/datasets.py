@@ -27,7 +27,8 @@ def batch_arrays(
 ) -> dict[str, np.ndarray]:
     """The arrays of a transition that a batch holds; `mask` is that of eq. (1), see ChunkBatch.
 
-    With `student_label` `executed`, what a student did itself is its label.
+    With `student_label` `executed`, what a student did itself is its label; a chunk of it that was perturbed
+    counts nothing.
 
     Raises:
         LitDistillError: it has no label.
@@ -40,7 +41,8 @@ def batch_arrays(
         chunk["mask"] = np.ones_like(transition.mask)
     if student_label == "executed" and transition.behaviour.startswith(STUDENT):
         chunk["teacher_actions"] = transition.actions
-        chunk["mask"] = chunk["mask"] & _still_to_come(transition.actions)
+        chosen = transition.behaviour == STUDENT
+        chunk["mask"] = chunk["mask"] & _still_to_come(transition.actions) & chosen
     return {**observation, **chunk}
 
 

@@ -370,6 +370,8 @@ def test_what_a_student_did_counts_but_not_the_repetition_of_its_last_row(make_e
     assert arrays["mask"].tolist() == [True] * 12 + [False] * 4
     np.testing.assert_array_equal(arrays["teacher_actions"], within.actions)
     assert batch_arrays(within, "teacher")["mask"].all()
+    perturbed = dataclasses.replace(within, behaviour="student+noise")
+    assert not batch_arrays(perturbed, "executed")["mask"].any()
     whole = dataclasses.replace(transition, behaviour="student")
     assert batch_arrays(whole, "executed")["mask"].all()
 
