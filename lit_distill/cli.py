@@ -51,6 +51,9 @@ VERBS: dict[str, Verb] = {
         "lit_distill.study.evaluate:evaluate_teacher", "measure the teacher as a student is measured"
     ),
     "report": Verb("lit_distill.study.report:report", "make the tables and figures from the results"),
+    "serve teacher": Verb(
+        "lit_distill.serving.teacher:serve_teacher", "answer queries over the network with any teacher"
+    ),
     "doctor": Verb("lit_distill.doctor:doctor", "what works on this machine, what is missing, the remedy"),
 }
 
@@ -111,6 +114,10 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     if command in VERBS:
         return run_verb(command, options)
+    if (two_words := " ".join(arguments[:2])) in VERBS:
+        return run_verb(two_words, options[1:])
+    if kinds := [name for name in VERBS if name.startswith(f"{command} ")]:
+        raise LitDistillError(f"{command}: what? {' or '.join(f'`{PROGRAM} {kind}`' for kind in kinds)}")
     known = [*LIGHTNING_COMMANDS, *VERBS]
     close = difflib.get_close_matches(command, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
