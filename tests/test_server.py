@@ -155,15 +155,15 @@ HANDSHAKE = (
 def test_a_client_that_does_not_read_its_answer_is_dropped(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(server, "SEND_SECONDS", 0.3)
     large = np.zeros(50_000_000, dtype=np.uint8)
-    with running(lambda request: {"actions": large if "large" in request else 2.0}) as port:
-        with socket.create_connection(("127.0.0.1", port)) as slow:
-            slow.sendall(HANDSHAKE)
-            request = pack({"large": True})
-            slow.sendall(bytes([0x82, 0x80 | len(request), 0, 0, 0, 0]) + request)  # a frame, masked with 0
-            time.sleep(1.0)
-            assert works(port)
-            slow.settimeout(10)
-            assert sum(map(len, iter(lambda: read(slow), b""))) < len(large)
+    answer = running(lambda request: {"actions": large if "large" in request else 2.0})
+    with answer as port, socket.create_connection(("127.0.0.1", port)) as slow:
+        slow.sendall(HANDSHAKE)
+        request = pack({"large": True})
+        slow.sendall(bytes([0x82, 0x80 | len(request), 0, 0, 0, 0]) + request)  # a frame, masked with 0
+        time.sleep(1.0)
+        assert works(port)
+        slow.settimeout(10)
+        assert sum(map(len, iter(lambda: read(slow), b""))) < len(large)
 
 
 def read(connection: socket.socket) -> bytes:
