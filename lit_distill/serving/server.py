@@ -166,14 +166,17 @@ class PolicyServer:
 
     async def _answer(self, connection: ServerConnection, frame: bytes | str) -> bytes | str | None:
         """The answer to a frame: bytes, the text of an error, or None if the client left meanwhile."""
-        answering = asyncio.get_running_loop().run_in_executor(self._thread, self._infer_frame, frame)
-        leaving = asyncio.create_task(connection.wait_closed())
+        answering: asyncio.Future[Any] = asyncio.get_running_loop().run_in_executor(
+            self._thread, self._infer_frame, frame
+        )
+        leaving: asyncio.Future[Any] = asyncio.create_task(connection.wait_closed())
         try:
             await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not answering.done():
                 answering.cancel()  # not begun: nobody waits for it any more
                 return None
-            return answering.result()
+            answer: bytes | str = answering.result()
+            return answer
         finally:
             leaving.cancel()
 
