@@ -101,7 +101,12 @@ class RemoteTeacher:
     def identity(self) -> str:
         """Who answers; asked for once."""
         if self._identity is None:
-            self._identity = self.describe(self._patiently(self.connection.metadata))
+            try:
+                self._identity = self.describe(self._patiently(self.connection.metadata))
+            except BadAnswer as error:
+                raise LitDistillError(
+                    f"server: {self.connection.name} is not of the kind that this teacher asks: {error}"
+                ) from None
         return self._identity
 
     def describe(self, metadata: dict[str, Any]) -> str:
