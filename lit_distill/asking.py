@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from typing import NamedTuple
 
 from lit_distill.schema import Observation, TeacherChunk
 from lit_distill.sim.chunks import ChunkSimulator
-from lit_distill.teachers.base import Teacher
+from lit_distill.teachers.base import Teacher, view
 from lit_distill.teachers.cost import QueryCost
 from lit_distill.teachers.remote import RemoteTeacher
 
@@ -32,7 +31,7 @@ def ask(teacher: Teacher, observation: Observation, simulator: ChunkSimulator) -
     """
     started = time.perf_counter()
     before = teacher.counts if isinstance(teacher, RemoteTeacher) else QueryCost()
-    label = teacher.query(view(teacher, observation, simulator), simulator)
+    label = teacher.query(view(teacher.image_size, observation, simulator), simulator)
     label.validate()
     seconds = time.perf_counter() - started
     if not isinstance(teacher, RemoteTeacher):
@@ -47,16 +46,4 @@ def ask(teacher: Teacher, observation: Observation, simulator: ChunkSimulator) -
             after.clipped - before.clipped,
             seconds,
         ),
-    )
-
-
-def view(teacher: Teacher, observation: Observation, simulator: ChunkSimulator) -> Observation:
-    """The observation with views of the size that the teacher wants."""
-    size = teacher.image_size
-    if size is None or size == len(observation.agentview):
-        return observation
-    return dataclasses.replace(
-        observation,
-        agentview=simulator.render("agentview", size),
-        wrist=simulator.render("wrist", size),
     )

@@ -55,6 +55,7 @@ class PolicyServer:
         port: TCP port, 0 for any that is free.
         token: what a client has to send as `Authorization: Api-Key TOKEN`; None: nothing.
         max_frame_bytes: largest request.
+        close: called at the end, in the thread of `infer`.
 
     Raises:
         LitDistillError: a host beyond this machine without a token, or an empty token.
@@ -68,6 +69,7 @@ class PolicyServer:
         port: int = 8000,
         token: str | None = None,
         max_frame_bytes: int = MAX_FRAME_BYTES,
+        close: Callable[[], None] = lambda: None,
     ) -> None:
         if token is not None and not token.strip():
             raise LitDistillError("token: must not be empty")
@@ -78,7 +80,7 @@ class PolicyServer:
             )
         self._infer, self._metadata = infer, pack(metadata)
         self._host, self._port, self._token = host, port, token
-        self._max_frame_bytes = max_frame_bytes
+        self._max_frame_bytes, self._close = max_frame_bytes, close
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Event | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="policy")
@@ -117,7 +119,8 @@ class PolicyServer:
         finally:
             server.close()
             await server.wait_closed()
-            self._thread.shutdown(wait=False, cancel_futures=True)
+            await self._loop.run_in_executor(self._thread, self._close)
+            self._thread.shutdown(cancel_futures=True)
 
     async def _listen(self) -> Server:
         return await serve(
@@ -212,8 +215,9 @@ def serve_policy(
     token: str | None = None,
     max_frame_bytes: int = MAX_FRAME_BYTES,
     name: str = "policy",
+    close: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve a policy until it is interrupted; prints where, once clients may connect. See `PolicyServer`."""
-    server = PolicyServer(infer, metadata, host, port, token, max_frame_bytes)
+    server = PolicyServer(infer, metadata, host, port, token, max_frame_bytes, close)
     at = f"[{host}]" if ":" in host else host
     server.run(lambda bound: print(f"{name}: serving at ws://{at}:{bound}", flush=True))

@@ -42,6 +42,7 @@ def import_state(simulator: Simulator, arrays: dict[str, np.ndarray]) -> None:
         LitDistillError: they are not a state of this task; names the first array that is wrong.
     """
     check_state(arrays, export_state(simulator))
+    arrays = {key: array.copy() for key, array in arrays.items()}  # MuJoCo takes no read-only ones
     from lit_distill.sim.arm import ControllerState
     from lit_distill.sim.simulator import Snapshot
 

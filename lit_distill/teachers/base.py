@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -56,3 +57,14 @@ class Teacher(Protocol):
             Refusal: it cannot act in this task at all.
         """
         ...
+
+
+def view(size: int | None, observation: Observation, simulator: ChunkSimulator) -> Observation:
+    """The observation with views of the size (edge, pixels) that a teacher wants; None: as they are."""
+    if size is None or size == len(observation.agentview):
+        return observation
+    return dataclasses.replace(
+        observation,
+        agentview=simulator.render("agentview", size),
+        wrist=simulator.render("wrist", size),
+    )

@@ -144,6 +144,6 @@ def _connect(
     if importlib.util.find_spec("cosmos_policy") is None:
         raise LitDistillError(
             "server: cosmos_policy cannot be imported here; start cosmos_server.py where it can be (README, "
-            "`Other teachers`) and give --teacher.init_args.server http://HOST:8777"
+            "`Other teachers`) and give init_args {server: http://HOST:8777}"
         )
     return _InProcess(options)

@@ -184,7 +184,8 @@ class RemoteTeacher:
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Unreachable),
-            wait=tenacity.wait_exponential_jitter(FIRST_WAIT_S, LONGEST_WAIT_S, jitter=FIRST_WAIT_S),
+            wait=tenacity.wait_exponential(FIRST_WAIT_S, LONGEST_WAIT_S)
+            + tenacity.wait_random(0, FIRST_WAIT_S),
             stop=tenacity.stop_after_delay(self._delivery.outage_s),
             before_sleep=before_sleep,
             reraise=True,

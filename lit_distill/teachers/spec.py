@@ -34,7 +34,10 @@ class TeacherSpec:
             LitDistillError: a key that is neither `class_path` nor `init_args`.
         """
         if unknown := keys.keys() - {"class_path", "init_args"}:
-            raise LitDistillError(f"teacher.{unknown.pop()}: no such key; known: class_path, init_args")
+            raise LitDistillError(
+                f"teacher.{unknown.pop()}: no such key; known: class_path, init_args (a teacher's arguments go "
+                "together: --teacher.init_args '{KEY: VALUE, KEY: VALUE}')"
+            )
         return cls(keys.get("class_path") or EMBEDDED_TEACHER, keys.get("init_args") or {})
 
     def build(self) -> Teacher:
@@ -70,7 +73,7 @@ class TeacherSpec:
 
     def what_answers_depend_on(self, teacher: Teacher) -> dict[str, Any]:
         """The recipe without what only says where and how a teacher elsewhere is reached."""
-        delivery = teacher.DELIVERY if isinstance(teacher, RemoteTeacher) else frozenset()
+        delivery: frozenset[str] = getattr(teacher, "DELIVERY", frozenset())
         kept = {key: value for key, value in self.init_args.items() if key not in delivery}
         return {"class_path": self.class_path, "init_args": kept}
 
