@@ -22,11 +22,12 @@ from lit_distill.behaviours import (
     TeacherActor,
 )
 from lit_distill.errors import LitDistillError
-from lit_distill.evaluation import torch_threads_kept, wilson_interval
+from lit_distill.evaluation import torch_threads_kept
 from lit_distill.manifest import Manifest
-from lit_distill.query_log import add_cost, stored_cost
+from lit_distill.progress import closing_line, never_succeeds, rate
+from lit_distill.query_log import add_cost
 from lit_distill.ranks import Ranks, run_shared
-from lit_distill.schema import CHUNK_LENGTH, OUTCOMES
+from lit_distill.schema import CHUNK_LENGTH
 from lit_distill.shard_writer import ShardWriter
 from lit_distill.sim.environment import ORIGINAL
 from lit_distill.sim.simulator import Simulator, fingerprint
@@ -258,7 +259,7 @@ def collect_rollouts(
             opened[0].add(job.episode, result.transitions)
             add_cost(folder, rollouts.source, result.cost)
             outcomes.update({result.outcome: 1, "clipped": result.clipped})
-            progress.set_postfix_str(_rate(outcomes))
+            progress.set_postfix_str(rate(outcomes))
             progress.update()
     ranks.first(lambda: _finish(folder, rollouts, opened[0], outcomes))
     return folder
@@ -285,13 +286,9 @@ def _open(folder: Path, task: str, rollouts: Rollouts, opened: list[ShardWriter]
 
 def _hopeless(rollouts: Rollouts, writer: ShardWriter) -> str | None:
     """Why there is no use in going on: a teacher that never succeeds; None if there may be."""
-    limit, outcomes = rollouts.settings.stop_after_failures, writer.outcomes
-    if rollouts.source != TEACHER or not limit or outcomes["success"] or outcomes.total() < limit:
+    if rollouts.source != TEACHER:
         return None
-    return (
-        f"{writer.folder}: the teacher has succeeded in none of {outcomes.total()} episodes, so nothing can "
-        "be learnt from it; they are kept. --settings.stop_after_failures 0 goes on"
-    )
+    return never_succeeds(writer.folder, writer.outcomes, rollouts.settings.stop_after_failures)
 
 
 def _finish(folder: Path, rollouts: Rollouts, writer: ShardWriter, outcomes: Counter[str]) -> None:
@@ -303,13 +300,5 @@ def _finish(folder: Path, rollouts: Rollouts, writer: ShardWriter, outcomes: Cou
             "the others are kept: run the same command again"
         )
     writer.finish(rollouts.settings.episodes)
-    rate = _rate(Counter(Manifest.load(folder).sources[rollouts.source].counts()))
-    clipped = f"{outcomes['clipped']} action values clipped in this run"
-    cost = stored_cost(folder, rollouts.source).describe()
-    print(f"{folder}: {rollouts.source} success {rate}; {clipped}; {cost}", flush=True)
-
-
-def _rate(counts: Counter[str]) -> str:
-    n = sum(counts[outcome] for outcome in OUTCOMES)
-    low, high = wilson_interval(counts["success"], n)
-    return f"{counts['success']}/{n} [{low:.2f}, {high:.2f}]"
+    counts = Counter(Manifest.load(folder).sources[rollouts.source].counts())
+    print(closing_line(folder, rollouts.source, counts, outcomes["clipped"]), flush=True)

@@ -35,8 +35,8 @@ class TeacherSpec:
         """
         if unknown := keys.keys() - {"class_path", "init_args"}:
             raise LitDistillError(
-                f"teacher.{unknown.pop()}: no such key; known: class_path, init_args (a teacher's arguments go "
-                "together: --teacher.init_args '{KEY: VALUE, KEY: VALUE}')"
+                f"teacher.{unknown.pop()}: no such key; known: class_path, init_args (a teacher's arguments "
+                "go together: --teacher.init_args '{KEY: VALUE, KEY: VALUE}')"
             )
         return cls(keys.get("class_path") or EMBEDDED_TEACHER, keys.get("init_args") or {})
 
