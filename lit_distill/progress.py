@@ -18,12 +18,12 @@ def rate(counts: Counter[str]) -> str:
 
 
 def never_succeeds(folder: Path, counts: Counter[str], limit: int) -> str | None:
-    """Why a teacher is given up: no success in `limit` episodes or more; None if it is not, or `limit` is 0."""
+    """Why a teacher is given up: no success in `limit` or more episodes; None if it is not. 0 is no limit."""
     if not limit or counts["success"] or counts.total() < limit:
         return None
     return (
-        f"{folder}: the teacher has succeeded in none of {counts.total()} episodes, so nothing can be learnt from "
-        "it; they are kept. --settings.stop_after_failures 0 goes on"
+        f"{folder}: the teacher has succeeded in none of {counts.total()} episodes, so nothing can be learnt "
+        "from it; they are kept. --settings.stop_after_failures 0 goes on"
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 
-from lit_distill.errors import LitDistillError
+from lit_distill.errors import InfrastructureError, LitDistillError
 from lit_distill.rollout import Episode
 from lit_distill.workers import EpisodeError, EpisodeJob, run_episodes
 
@@ -60,7 +60,7 @@ class Ranks:
         if self.is_first:
             try:
                 told[0] = work()
-            except LitDistillError as error:
+            except (LitDistillError, InfrastructureError) as error:
                 if self.group is None:
                     raise
                 told[1] = str(error)

@@ -197,8 +197,8 @@ def test_an_episode_ends_once_the_teacher_has_labelled_a_lost_state(tmp_path: Pa
 
 def test_a_teacher_that_never_succeeds_ends_its_collection_in_one_line(tmp_path: Path):
     line = (
-        rf"^{tmp_path / TASK}: the teacher has succeeded in none of 3 episodes, so nothing can be learnt from "
-        r"it; they are kept\. --settings\.stop_after_failures 0 goes on$"
+        rf"^{tmp_path / TASK}: the teacher has succeeded in none of 3 episodes, so nothing can be learnt "
+        r"from it; they are kept\. --settings\.stop_after_failures 0 goes on$"
     )
     with pytest.raises(LitDistillError, match=line):
         run(tmp_path, UnreachableMark, stop_after_failures=3)

@@ -213,3 +213,22 @@ def test_a_server_that_is_killed_and_comes_back_costs_nothing_but_time(tmp_path:
     for report in verify(folder):
         assert (folder / report.name).read_bytes() == (undisturbed / report.name).read_bytes()
         assert {t.value for t in read_shard(folder / report.name)} == {None}
+
+
+def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one():
+    policy = Policy(rows=16)
+    late = iter([0.6, 0.0, 0.0])
+
+    def slow(request: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(next(late, 0.0))
+        return {
+            "actions": np.full((16, 7), len(policy.seen) / 100),
+            **({} if policy.seen.append(request) else {}),
+        }
+
+    simulator = FakeSimulator(TASK, image_size=64)
+    with running(slow) as port:
+        teacher = teacher_at(port, timeout_s=0.3, outage_s=10.0)
+        chunk = teacher.query(simulator.reset(START), simulator)
+    assert teacher.counts.retried >= 1
+    assert chunk.actions[0, 0] == pytest.approx((len(policy.seen) - 1) / 100)

@@ -158,9 +158,10 @@ def read_observation(request: dict[str, Any], with_images: bool) -> Observation:
         raise LitDistillError("observation: missing")
     blank: dict[str, Any] = {} if with_images else dict.fromkeys(VIEWS, NO_IMAGE)
     known: dict[str, Any] = {key: (arrays | blank).get(key) for key in OBSERVATION_SPECS}
-    observation = Observation(**known)
-    observation.validate()
-    return observation
+    Observation(**known).validate()
+    return Observation(
+        **{key: array.copy() for key, array in known.items()}
+    )  # those of a frame are read-only
 
 
 def answer_of(chunk: TeacherChunk) -> dict[str, Any]:

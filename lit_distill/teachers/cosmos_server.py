@@ -67,6 +67,7 @@ class RequestError(Exception):
 
 def import_cosmos() -> tuple[Any, Any]:
     """cosmos_policy's modules for LIBERO: it chooses the robot by looking for its name in sys.argv."""
+    os.environ.setdefault("DETERMINISTIC", "True")  # as upstream's evaluation sets it
     arguments, sys.argv = sys.argv, [sys.argv[0], "libero"]
     try:
         from cosmos_policy.constants import ACTION_DIM as action_dim
