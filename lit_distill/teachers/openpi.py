@@ -64,6 +64,7 @@ class OpenPiTeacher(RemoteTeacher):
         connection = WebsocketConnection(check_url(server, ("ws", "wss")), timeout_s, token_from(token_env))
         super().__init__(connection, Delivery(timeout_s, outage_s, attempts, cache))
         self._name, self._rows = name, replan_steps or CHUNK_LENGTH
+        self._expected_rows = replan_steps or CHUNK_LENGTH // 2
 
     def describe(self, metadata: dict[str, Any]) -> str:
         """`openpi/` and the name that it was given."""
@@ -78,6 +79,10 @@ class OpenPiTeacher(RemoteTeacher):
             "observation/state": np.concatenate(state).astype(np.float64),
             "prompt": simulator.task.language,
         }
+
+    def longest_wait(self, queries: int) -> float:
+        """As of any teacher elsewhere, asked several times for a chunk; half a chunk a time if it is not told."""
+        return super().longest_wait(queries * math.ceil(CHUNK_LENGTH / self._expected_rows))
 
     def read(self, answer: dict[str, Any]) -> Reply:
         """Any number of rows, no value."""
