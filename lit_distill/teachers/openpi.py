@@ -81,7 +81,7 @@ class OpenPiTeacher(RemoteTeacher):
         }
 
     def longest_wait(self, queries: int) -> float:
-        """As of any teacher elsewhere, asked several times for a chunk; half a chunk a time if it is not told."""
+        """It is asked several times for a chunk; half a chunk a time if its rows are not known."""
         return super().longest_wait(queries * math.ceil(CHUNK_LENGTH / self._expected_rows))
 
     def read(self, answer: dict[str, Any]) -> Reply:
