@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from lightning import LightningDataModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -145,6 +146,18 @@ class ReplayDataModule(LightningDataModule):
                     self._ends.append(len(parts))
         self._arrays = {key: torch.from_numpy(np.stack([part[key] for part in parts])) for key in parts[0]}
         self._sides = {side: (np.array(both[0]), np.array(both[1])) for side, both in members.items()}
+        self._say_what_is_unshaped()
+
+    def _say_what_is_unshaped(self) -> None:
+        """A chunk's reward needs V* at both of its ends; a teacher need not give any."""
+        missing = int((self._arrays["value"] + self._arrays["next_value"]).isnan().sum())
+        total = len(self._arrays["value"])
+        if missing == total:
+            rank_zero_warn(
+                f"{self.folder}: the teacher gave no values: AWAC runs unshaped, lambda_tpr has no effect"
+            )
+        elif missing:
+            rank_zero_warn(f"{self.folder}: {missing} of {total} chunks have no value: they stay unshaped")
 
     def observations(self) -> Iterator[tuple[Tensor, ...]]:
         """Every observation once, in the order of its number: (agentview, wrist, proprio, task_index)."""

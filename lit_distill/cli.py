@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lit_distill.errors import LitDistillError
+from lit_distill.errors import InfrastructureError, LitDistillError
 
 PROGRAM = "python -m lit_distill"
 EXIT_ERROR = 2
@@ -51,6 +51,10 @@ VERBS: dict[str, Verb] = {
         "lit_distill.study.evaluate:evaluate_teacher", "measure the teacher as a student is measured"
     ),
     "report": Verb("lit_distill.study.report:report", "make the tables and figures from the results"),
+    "prompts": Verb("lit_distill.teachers.prompts:prompts", "print the instructions of tasks, a line each"),
+    "serve teacher": Verb(
+        "lit_distill.serving.teacher:serve_teacher", "answer queries over the network with any teacher"
+    ),
     "doctor": Verb("lit_distill.doctor:doctor", "what works on this machine, what is missing, the remedy"),
 }
 
@@ -81,12 +85,13 @@ def usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status.
 
-    0: done; 1: the command says that something is wrong (doctor); 2: an error that the user can mend, told
-    in one line on stderr; 130: interrupted. Any other exception is a defect and keeps its traceback.
+    0: done; 1: the command says that something is wrong (doctor); 2: an error that the user can mend, or a
+    server that does not answer, told in one line on stderr; 130: interrupted. Any other exception is a
+    defect and keeps its traceback.
     """
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
-    except LitDistillError as error:
+    except (LitDistillError, InfrastructureError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
@@ -111,6 +116,10 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     if command in VERBS:
         return run_verb(command, options)
+    if (two_words := " ".join(arguments[:2])) in VERBS:
+        return run_verb(two_words, options[1:])
+    if kinds := [name for name in VERBS if name.startswith(f"{command} ")]:
+        raise LitDistillError(f"{command}: what? {' or '.join(f'`{PROGRAM} {kind}`' for kind in kinds)}")
     known = [*LIGHTNING_COMMANDS, *VERBS]
     close = difflib.get_close_matches(command, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -586,3 +587,42 @@ def test_every_key_of_a_configuration_has_a_comment(path: Path) -> None:
     )
     missing = [line.strip() for line in lines if bare(line) and not re.match(structural, line)]
     assert not missing, f"{path.name}: {json.dumps(missing)}"
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "where"),
+    [
+        ("collect", "settings.teacher", ("settings",)),
+        ("pipeline", "collect.teacher", ("collect",)),
+        ("evaluate", "teacher", ()),
+        ("serve teacher", "teacher", ()),
+    ],
+)
+def test_a_teacher_is_chosen_by_class_path_in_every_command_that_asks_one(
+    command: str, option: str, where: tuple[str, ...]
+) -> None:
+    module, name = VERBS[command].target.split(":")
+    parser = verb_parser(command, getattr(importlib.import_module(module), name))
+    path, arguments = "lit_distill.teachers.cosmos.CosmosPolicyTeacher", "{server: http://host:8777, seed: 3}"
+    task = [] if command == "serve teacher" else [f"--{'tasks' if command == 'pipeline' else 'task'}", "x"]
+    words = [f"--{option}.class_path", path, f"--{option}.init_args", arguments, *task]
+    config = parser.instantiate(parse(parser, words))
+    for key in where:
+        config = getattr(config, key)
+    init_args = {"server": "http://host:8777", "seed": 3}
+    assert config.teacher == {"class_path": path, "init_args": init_args}
+
+
+def test_a_command_of_two_words_says_which_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve"]) == 2
+    assert "error: serve: what? `python -m lit_distill serve teacher`" in capsys.readouterr().err
+    assert main(["serve", "teacher", "--teacher.checkpoint", "x"]) == 2
+    assert "a teacher's arguments go together: --teacher.init_args '{KEY: VALUE" in capsys.readouterr().err
+
+
+def test_a_server_that_does_not_answer_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    init_args = "{server: http://127.0.0.1:9, outage_s: 0, cache: null}"
+    words = ["--teacher.class_path", "lit_distill.teachers.cosmos.CosmosPolicyTeacher"]
+    assert main(["serve", "teacher", *words, "--teacher.init_args", init_args]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert line.startswith("error: http://127.0.0.1:9: not reached for 0 s: ConnectError")

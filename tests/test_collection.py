@@ -22,8 +22,9 @@ from lit_distill.collection import CollectSettings, Rollouts, collect, collect_f
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import Manifest
 from lit_distill.networks.checkpoint import save_student
+from lit_distill.query_log import stored_cost
 from lit_distill.schema import ChunkTransition, Observation, TeacherChunk
-from lit_distill.shards import read_shard, verify
+from lit_distill.shards import discard, read_shard, verify
 from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.sim.fake import FakeSimulator, FakeTeacher
 from lit_distill.sim.states import InitialState
@@ -41,8 +42,9 @@ SETTINGS = CollectSettings(
 
 
 def stored(folder: Path) -> dict[str, bytes]:
-    """Every visible file of a finished folder."""
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("[!.]*.*"))}
+    """Every visible file of a finished folder, but for the times in `queries.json`."""
+    paths = sorted(folder.glob("[!.]*.*"))
+    return {path.name: path.read_bytes() for path in paths if path.name != "queries.json"}
 
 
 def run(root: Path, simulator: Callable[[Task, int], FakeSimulator] = FakeSimulator, **changes: Any) -> Path:
@@ -193,6 +195,49 @@ def test_an_episode_ends_once_the_teacher_has_labelled_a_lost_state(tmp_path: Pa
         assert episode.outcome == ("timeout" if end_when_lost else "success")
 
 
+def test_a_teacher_that_never_succeeds_ends_its_collection_in_one_line(tmp_path: Path):
+    line = (
+        rf"^{tmp_path / TASK}: the teacher has succeeded in none of 3 episodes, so nothing can be learnt "
+        r"from it; they are kept\. --settings\.stop_after_failures 0 goes on$"
+    )
+    with pytest.raises(LitDistillError, match=line):
+        run(tmp_path, UnreachableMark, stop_after_failures=3)
+    assert Manifest.load(tmp_path / TASK).sources["teacher"].counts()["timeout"] == 3
+    with pytest.raises(LitDistillError, match=line):  # nor is it begun again
+        run(tmp_path, forbidden, stop_after_failures=3)
+    run(tmp_path, UnreachableMark, stop_after_failures=0)
+    assert Manifest.load(tmp_path / TASK).sources["teacher"].counts()["timeout"] == 7
+
+
+def test_one_success_is_enough_to_go_on_and_workers_are_stopped_too(tmp_path: Path):
+    run(tmp_path / "one", SometimesReachableMark, stop_after_failures=3)
+    with pytest.raises(LitDistillError, match="succeeded in none of [34] episodes"):
+        run(tmp_path / "two", UnreachableMark, stop_after_failures=3, workers=2)
+
+
+def test_a_student_may_fail_as_often_as_it_likes(tmp_path: Path, student: str):
+    run(tmp_path, UnreachableMark, student=student, noise=ActionNoise(), episodes=4, stop_after_failures=2)
+    with pytest.raises(LitDistillError, match="^stop_after_failures: must be 0"):
+        dataclasses.replace(SETTINGS, stop_after_failures=-1)
+
+
+def test_what_the_teacher_cost_is_told_and_added_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = run(tmp_path, episodes=3)
+    first = stored_cost(folder, "teacher")
+    samples = Manifest.load(folder).sources["teacher"].counts()["samples"]
+    assert (first.queries, first.cached, first.retried) == (samples, 0, 0) and first.seconds > 0.0
+    assert f"; {samples} teacher queries in {first.seconds:.1f} s\n" in capsys.readouterr().out
+    run(tmp_path)
+    both = stored_cost(folder, "teacher")
+    assert both.queries == Manifest.load(folder).sources["teacher"].counts()["samples"] > samples
+    assert both.seconds > first.seconds
+    discard(folder, ["teacher"])
+    assert stored_cost(folder, "teacher").queries == 0
+    (folder / "queries.json").write_text("{")
+    with pytest.raises(LitDistillError, match=r"queries\.json: damaged; delete it"):
+        run(tmp_path)
+
+
 def test_an_official_task_is_collected_from_its_official_states(tmp_path: Path):
     settings = dataclasses.replace(SETTINGS, episodes=2)
     folder = collect_from(FakeSimulator, "libero_goal/turn_on_the_stove", str(tmp_path), settings)
@@ -275,6 +320,15 @@ class UnreachableMark(FakeSimulator):
         super().reset(initial_state)
         self.mark[:] = 1.5
         return self.observe()
+
+
+class SometimesReachableMark(UnreachableMark):
+    """The goal of the second state can be reached."""
+
+    def reset(self, initial_state: InitialState) -> Observation:
+        if initial_state.name == "teacher/1":
+            return FakeSimulator.reset(self, initial_state)
+        return super().reset(initial_state)
 
 
 @pytest.mark.parametrize(

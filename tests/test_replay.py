@@ -260,3 +260,30 @@ def test_missing_rounds_are_named(root: Path):
 def test_missing_student_rollouts_are_named(root: Path):
     with pytest.raises(LitDistillError, match=r"manifest\.json: no dagger-1 episodes here"):
         ReplayDataModule(TASK, str(root), students=["dagger-1"]).setup()
+
+
+def test_without_the_teachers_values_it_says_that_the_reward_is_unshaped(
+    tmp_path: Path, make_episode: MakeEpisode
+):
+    for source in ("teacher", "student"):
+        writer = ShardWriter(tmp_path / TASK, TASK, source, {})
+        for episode in range(12):
+            chunks = make_episode(TASK, source, episode, 2, "success", 8)
+            silent = {"value": None, "next_value": None}
+            kept = source == "student" and episode == 3
+            writer.add(episode, chunks if kept else [dataclasses.replace(t, **silent) for t in chunks])
+        writer.finish(12)
+    with pytest.warns(UserWarning, match="46 of 48 chunks have no value: they stay unshaped"):
+        ReplayDataModule(TASK, str(tmp_path), batch_size=8, steps_per_epoch=5).setup()
+
+
+def test_without_any_value_it_says_that_awac_runs_unshaped(tmp_path: Path, make_episode: MakeEpisode):
+    for source in ("teacher", "student"):
+        writer = ShardWriter(tmp_path / TASK, TASK, source, {})
+        for episode in range(12):
+            chunks = make_episode(TASK, source, episode, 1, "success", 8)
+            writer.add(episode, [dataclasses.replace(t, value=None, next_value=None) for t in chunks])
+        writer.finish(12)
+    line = rf"{tmp_path / TASK}: the teacher gave no values: AWAC runs unshaped, lambda_tpr has no effect"
+    with pytest.warns(UserWarning, match=line):
+        ReplayDataModule(TASK, str(tmp_path), batch_size=8, steps_per_epoch=5).setup()

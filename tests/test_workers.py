@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import logging
@@ -15,10 +16,11 @@ import pytest
 
 from lit_distill import workers
 from lit_distill.behaviours import ActionNoise, TeacherActor, TeacherSpec
-from lit_distill.errors import LitDistillError
+from lit_distill.errors import InfrastructureError, LitDistillError, TeacherUnavailable
 from lit_distill.rollout import Episode
 from lit_distill.sim.fake import FakeSimulator
 from lit_distill.tasks import Task
+from lit_distill.teachers.cosmos import CosmosPolicyTeacher
 from lit_distill.workers import EpisodeError, EpisodeJob, close_simulators, run_episode, run_episodes
 
 TASK = "custom_libero_object_milk"
@@ -90,6 +92,19 @@ def bad_input(job: EpisodeJob) -> Episode:
     if job.index == 0:
         raise LitDistillError("teacher: no such thing")
     time.sleep(600)
+    return run_episode(job)
+
+
+def answers_badly(job: EpisodeJob, folder: str) -> Episode:
+    if job.index == 1 and first_attempt(job, folder):
+        raise InfrastructureError("http://there: bad answer: actions: not an array")
+    return run_episode(job)
+
+
+def is_gone(job: EpisodeJob, folder: str) -> Episode:
+    (Path(folder) / f"{job.index}-{time.monotonic_ns()}").touch()
+    if job.index >= 1:
+        raise TeacherUnavailable("http://there: not reached for 600 s")
     return run_episode(job)
 
 
@@ -197,3 +212,36 @@ def test_a_simulator_is_kept_between_episodes_and_only_one_at_a_time(monkeypatch
     assert CountedSimulator.closed == 2
     list(run_episodes(jobs(2, simulator=CountedSimulator), 0))
     assert (CountedSimulator.made, CountedSimulator.closed) == (3, 3)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_bad_answer_from_elsewhere_is_no_bad_input_its_episode_is_done_again(
+    tmp_path: Path, count: int, caplog: pytest.LogCaptureFixture
+):
+    found = by_index(run_episodes(jobs(3), count, functools.partial(answers_badly, folder=str(tmp_path))))
+    assert all(isinstance(result, Episode) for result in found.values())
+    assert (
+        f"{TASK} dev/1: http://there: bad answer: actions: not an array; doing it again (2 of 3)"
+        in caplog.text
+    )
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_once_a_teacher_is_gone_the_rest_is_not_tried(
+    tmp_path: Path, count: int, caplog: pytest.LogCaptureFixture
+):
+    found = by_index(run_episodes(jobs(12), count, functools.partial(is_gone, folder=str(tmp_path))))
+    assert isinstance(found.pop(0), Episode)
+    assert set(found.values()) == {EpisodeError("http://there: not reached for 600 s")}
+    assert len(found) == 11
+    assert len(list(tmp_path.iterdir())) <= 1 + max(1, 2 * count)
+    assert "no episode is tried any more" in caplog.text
+
+
+def test_the_time_limit_grows_with_what_a_teacher_elsewhere_may_take():
+    (job,) = jobs(1)
+    assert dataclasses.replace(job, patience_s=100.0).limit_s == job.limit_s + 100.0
+    far = {"server": "http://127.0.0.1:1", "cache": None, "timeout_s": 7.0, "outage_s": 30.0}
+    teacher = CosmosPolicyTeacher(**far)  # type: ignore[arg-type]
+    assert teacher.longest_wait(10) == 100.0
+    assert workers.patience_s(ACTOR, TASK, 4) == 0.0

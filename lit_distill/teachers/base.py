@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -33,11 +34,14 @@ class Teacher(Protocol):
     Attributes:
         identity: id and version, stored with every label it gives.
         looks_at_images: whether it sees the observation's images, which then have to show LIBERO's own
-            meshes: such a teacher was trained on them.
+            meshes: such a teacher was trained on them. One that does not is privileged: it looks at the
+            simulator.
+        image_size: edge (pixels) of the views that it wants to be asked with; None: those of the student.
     """
 
     identity: str
     looks_at_images: bool
+    image_size: int | None
 
     def query(self, observation: Observation, simulator: ChunkSimulator) -> TeacherChunk:
         """Return the chunk (float32 [16, 7] in [-1, 1]) and V*(s) in [0, 1] or None.
@@ -45,7 +49,7 @@ class Teacher(Protocol):
         A value of exactly 0 says that the goal can no longer be reached: a collection ends the episode there.
 
         Args:
-            observation: what the student sees, too.
+            observation: what the student sees, too, but for the size of the views.
             simulator: the simulator in the state that was observed. Only a privileged teacher may look
                 at it, and must leave it exactly as it was.
 
@@ -53,3 +57,14 @@ class Teacher(Protocol):
             Refusal: it cannot act in this task at all.
         """
         ...
+
+
+def view(size: int | None, observation: Observation, simulator: ChunkSimulator) -> Observation:
+    """The observation with views of the size (edge, pixels) that a teacher wants; None: as they are."""
+    if size is None or size == len(observation.agentview):
+        return observation
+    return dataclasses.replace(
+        observation,
+        agentview=simulator.render("agentview", size),
+        wrist=simulator.render("wrist", size),
+    )

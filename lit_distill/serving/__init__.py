@@ -1,0 +1,1 @@
+"""Policies over the network, as openpi serves them: websocket, msgpack, numpy arrays."""
