@@ -70,6 +70,8 @@ class Scene:
             for name in [*env.objects_dict, *env.fixtures_dict]
             if name in env.obj_body_id
         }
+        boxes = self.model.geom_aabb[:, None]
+        self._corners = boxes[..., :3] + CORNER_SIGNS * boxes[..., 3:]  # [geoms, 8, 3], in their own frames
         self._body = dict(env.obj_body_id)
         self._is_of = {name: self._mask(geoms) for name, geoms in self._geoms.items()}
         self._is_of_finger = [
@@ -197,9 +199,9 @@ class Scene:
 
     def box_corners(self, geoms: np.ndarray) -> np.ndarray:
         """World corners [8 n, 3] of the boxes around n geoms, by their ids."""
-        local = self.model.geom_aabb[geoms, None, :3] + CORNER_SIGNS * self.model.geom_aabb[geoms, None, 3:]
         rotations = self.data.geom_xmat[geoms].reshape(-1, 3, 3)
-        return (local @ rotations.transpose(0, 2, 1) + self.data.geom_xpos[geoms, None]).reshape(-1, 3)
+        turned = self._corners[geoms] @ rotations.transpose(0, 2, 1)
+        return (turned + self.data.geom_xpos[geoms, None]).reshape(-1, 3)
 
     def geom_boxes(self, geoms: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes around n geoms, by their ids: centres [n, 3], frames [n, 3, 3], half sizes [n, 3]."""
