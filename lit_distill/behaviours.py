@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from lit_distill.errors import LitDistillError
+from lit_distill.runtime import Policy, PolicyError
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, Observation, TeacherChunk
 from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.sim.environment import ORIGINAL
@@ -129,6 +130,17 @@ class StudentBehaviour:
     ) -> Decision:
         """Ask the policy."""
         return Decision(self._policy.act(observation), None, STUDENT)
+
+
+class RuntimeStudent:
+    """An exported student as something that acts on an Observation."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def act(self, observation: Observation) -> np.ndarray:
+        """Action chunk float32 [K, A], as the network gives it: the rollout clips to [-1, 1] and counts."""
+        return self._policy.infer(observation.agentview, observation.wrist, observation.proprio)
 
 
 class MixtureBehaviour:
@@ -299,6 +311,52 @@ class StudentActor:
 
 
 @dataclass(frozen=True)
+class ExportedActor:
+    """Recipe of a `StudentBehaviour`: the student in an exported folder, run without torch.
+
+    Attributes:
+        folder: what `python -m lit_distill export` made.
+        backend, precision: see `runtime.Policy.load`.
+        threads: of the backend.
+    """
+
+    folder: str
+    backend: str | None = None
+    precision: str | None = None
+    threads: int = 1
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return "cpu"
+
+    def build(self, task: Task) -> Behaviour:
+        """Open the folder in the process that will run it.
+
+        Raises:
+            LitDistillError: it cannot be run, or is another task's.
+        """
+        policy = self.policy()
+        if policy.config.get("task") != task.name:
+            raise LitDistillError(
+                f"{self.folder}: its student is for {policy.config.get('task')}, not {task.name}"
+            )
+        return StudentBehaviour(RuntimeStudent(policy))
+
+    def identity(self) -> dict[str, Any]:
+        """What the episodes depend on: the student, and what runs it."""
+        config = self.policy().config
+        return {"student_sha256": config["student_sha256"], "format": config["format"]}
+
+    def policy(self) -> Policy:
+        """Open the folder alone."""
+        try:
+            return Policy.load(self.folder, self.backend, self.threads, self.precision)
+        except PolicyError as error:
+            raise LitDistillError(str(error)) from None
+
+
+@dataclass(frozen=True)
 class MixtureActor:
     """Recipe of a `MixtureBehaviour`; with `beta` 0 the student acts alone and the teacher labels.
 
@@ -330,4 +388,4 @@ class MixtureActor:
         return {**self.teacher.identity(), **self.student.identity(), "beta": self.beta, **noise}
 
 
-Actor = TeacherActor | StudentActor | MixtureActor
+Actor = TeacherActor | StudentActor | ExportedActor | MixtureActor

@@ -51,6 +51,7 @@ VERBS: dict[str, Verb] = {
         "lit_distill.study.evaluate:evaluate_teacher", "measure the teacher as a student is measured"
     ),
     "report": Verb("lit_distill.study.report:report", "make the tables and figures from the results"),
+    "export": Verb("lit_distill.export.command:export", "a checked folder that runs a student without torch"),
     "serve teacher": Verb(
         "lit_distill.serving.teacher:serve_teacher", "answer queries over the network with any teacher"
     ),
