@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from lit_distill.asking import ask
 from lit_distill.errors import LitDistillError
 from lit_distill.runtime import Policy, PolicyError
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, Observation, TeacherChunk
 from lit_distill.sim.chunks import ChunkSimulator
-from lit_distill.sim.environment import ORIGINAL
 from lit_distill.tasks import Task, embedding_row
 from lit_distill.teachers.base import Teacher
+from lit_distill.teachers.cost import QueryCost
+from lit_distill.teachers.spec import TeacherSpec
 
 if TYPE_CHECKING:  # torch is imported where a student acts, and nowhere else
     from lit_distill.networks.policy import StudentPolicy
@@ -31,11 +32,13 @@ class Decision(NamedTuple):
         actions: [16, 7] to command; the rollout clips them to [-1, 1].
         label: the teacher's answer for this observation, None if it was not asked.
         behaviour: which policy chose `actions`.
+        cost: what asking the teacher cost.
     """
 
     actions: np.ndarray
     label: TeacherChunk | None
     behaviour: str
+    cost: QueryCost = QueryCost()
 
 
 class Behaviour(Protocol):
@@ -109,12 +112,11 @@ class TeacherBehaviour:
         self, observation: Observation, simulator: ChunkSimulator, random: np.random.Generator
     ) -> Decision:
         """Ask the teacher, check its answer, perturb it."""
-        label = self._teacher.query(observation, simulator)
-        label.validate()
+        label, cost = ask(self._teacher, observation, simulator)
         perturbed = self._noise.perturb(label.actions, random)
         if perturbed is None:
-            return Decision(label.actions, label, TEACHER)
-        return Decision(perturbed, label, f"{TEACHER}+noise")
+            return Decision(label.actions, label, TEACHER, cost)
+        return Decision(perturbed, label, f"{TEACHER}+noise", cost)
 
 
 class StudentBehaviour:
@@ -178,8 +180,7 @@ class MixtureBehaviour:
         self, observation: Observation, simulator: ChunkSimulator, random: np.random.Generator
     ) -> Decision:
         """Ask the teacher for the label; choose a chunk, or go on with the one that was chosen."""
-        label = self._teacher.query(observation, simulator)
-        label.validate()
+        label, cost = ask(self._teacher, observation, simulator)
         done = simulator.timestep % self._hold if self._hold else 0
         if done == 0:
             if random.random() < self._beta:
@@ -188,7 +189,7 @@ class MixtureBehaviour:
                 self._acting, self._running = STUDENT, self._policy.act(observation)
                 self._perturb(random)
         rows = np.minimum(np.arange(done, done + CHUNK_LENGTH), CHUNK_LENGTH - 1)
-        return Decision(self._running[rows], label, self._acting)
+        return Decision(self._running[rows], label, self._acting, cost)
 
     def _perturb(self, random: np.random.Generator) -> None:
         """Now and then the student's chunk is another one."""
@@ -201,68 +202,16 @@ class MixtureBehaviour:
 # -- recipes: small, picklable descriptions from which a worker process builds its behaviour ------------
 
 
-EMBEDDED_TEACHER = "lit_distill.teachers.embedded.EmbeddedTeacher"
-
-
-@dataclass(frozen=True)
-class TeacherSpec:
-    """Which teacher.
-
-    Attributes:
-        class_path: import path of the teacher's class.
-        init_args: its constructor's arguments.
-    """
-
-    class_path: str = EMBEDDED_TEACHER
-    init_args: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, keys: dict[str, Any]) -> TeacherSpec:
-        """The recipe in a YAML file's `teacher:` entry.
-
-        Raises:
-            LitDistillError: a key that is neither `class_path` nor `init_args`.
-        """
-        if unknown := keys.keys() - {"class_path", "init_args"}:
-            raise LitDistillError(f"teacher.{unknown.pop()}: no such key; known: class_path, init_args")
-        return cls(keys.get("class_path") or EMBEDDED_TEACHER, keys.get("init_args") or {})
-
-    def build(self) -> Teacher:
-        """Import and construct the teacher.
-
-        Raises:
-            LitDistillError: no such class, not a teacher, or arguments that it does not take.
-        """
-        module, _, name = self.class_path.rpartition(".")
-        try:
-            teacher = getattr(importlib.import_module(module), name)(**self.init_args)
-        except (ImportError, AttributeError, ValueError, TypeError) as error:
-            raise LitDistillError(f"teacher.class_path: cannot build {self.class_path!r}: {error}") from None
-        if not isinstance(teacher, Teacher):
-            raise LitDistillError(
-                f"teacher.class_path: {self.class_path} has no `identity`, `looks_at_images` and `query`"
-            )
-        return teacher
-
-    def check_meshes(self, meshes: str) -> None:
-        """Raise LitDistillError if this teacher looks at images that do not show the original meshes."""
-        if meshes != ORIGINAL and self.build().looks_at_images:
-            raise LitDistillError(
-                f"meshes: {self.class_path} looks at images and knows LIBERO's own meshes only; "
-                f"use {ORIGINAL}, not {meshes}"
-            )
-
-    def identity(self) -> dict[str, Any]:
-        """Id and version of the teacher, and how it is built."""
-        return {"teacher": self.build().identity, "teacher_spec": asdict(self)}
-
-
 @dataclass(frozen=True)
 class TeacherActor:
     """Recipe of a `TeacherBehaviour`."""
 
     teacher: TeacherSpec = field(default_factory=TeacherSpec)
     noise: ActionNoise = field(default_factory=ActionNoise)
+
+    def longest_wait(self, queries: int) -> float:
+        """Seconds that so many decisions may take beside the computing."""
+        return self.teacher.longest_wait(queries)
 
     def build(self, task: Task) -> Behaviour:
         """Construct the behaviour in the process that will run it."""
@@ -278,7 +227,7 @@ class StudentActor:
     """Recipe of a `StudentBehaviour`: the student saved in a checkpoint.
 
     Attributes:
-        checkpoint: path of a student's file or a Lightning checkpoint.
+        checkpoint: path of a student's file, a Lightning checkpoint or a folder that `export` made.
         device: torch device to run it on.
         threads: torch threads, so that a result does not depend on how many workers share the machine.
     """
@@ -286,6 +235,10 @@ class StudentActor:
     checkpoint: str
     device: str = "cpu"
     threads: int = 1
+
+    def longest_wait(self, queries: int) -> float:
+        """A student is here."""
+        return 0.0
 
     def build(self, task: Task) -> Behaviour:
         """Load the student in the process that will run it."""
@@ -329,6 +282,10 @@ class ExportedActor:
     def device(self) -> str:
         """Where it computes."""
         return "cpu"
+
+    def longest_wait(self, queries: int) -> float:
+        """A student is here."""
+        return 0.0
 
     def build(self, task: Task) -> Behaviour:
         """Open the folder in the process that will run it.
@@ -376,6 +333,10 @@ class MixtureActor:
     def __post_init__(self) -> None:
         if not 0.0 <= self.beta <= 1.0:
             raise LitDistillError(f"beta: a probability, must lie in [0, 1], got {self.beta}")
+
+    def longest_wait(self, queries: int) -> float:
+        """Seconds that so many decisions may take beside the computing."""
+        return self.teacher.longest_wait(queries)
 
     def build(self, task: Task) -> Behaviour:
         """Construct teacher and student in the process that will run them."""

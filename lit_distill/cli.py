@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lit_distill.errors import LitDistillError
+from lit_distill.errors import InfrastructureError, LitDistillError
 
 PROGRAM = "python -m lit_distill"
 EXIT_ERROR = 2
@@ -52,6 +52,10 @@ VERBS: dict[str, Verb] = {
     ),
     "report": Verb("lit_distill.study.report:report", "make the tables and figures from the results"),
     "export": Verb("lit_distill.export.command:export", "a checked folder that runs a student without torch"),
+    "prompts": Verb("lit_distill.teachers.prompts:prompts", "print the instructions of tasks, a line each"),
+    "serve student": Verb(
+        "lit_distill.serving.student:serve_student", "answer a robot over the network with a student"
+    ),
     "serve teacher": Verb(
         "lit_distill.serving.teacher:serve_teacher", "answer queries over the network with any teacher"
     ),
@@ -85,12 +89,13 @@ def usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status.
 
-    0: done; 1: the command says that something is wrong (doctor); 2: an error that the user can mend, told
-    in one line on stderr; 130: interrupted. Any other exception is a defect and keeps its traceback.
+    0: done; 1: the command says that something is wrong (doctor); 2: an error that the user can mend, or a
+    server that does not answer, told in one line on stderr; 130: interrupted. Any other exception is a
+    defect and keeps its traceback.
     """
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
-    except LitDistillError as error:
+    except (LitDistillError, InfrastructureError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:

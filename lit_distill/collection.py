@@ -9,23 +9,22 @@ number of workers and processes.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from lit_distill.behaviours import (
-    EMBEDDED_TEACHER,
     ActionNoise,
     MixtureActor,
     StudentActor,
     TeacherActor,
-    TeacherSpec,
 )
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import torch_threads_kept, wilson_interval
 from lit_distill.manifest import Manifest
+from lit_distill.query_log import add_cost, stored_cost
 from lit_distill.ranks import Ranks, run_shared
 from lit_distill.schema import CHUNK_LENGTH, OUTCOMES
 from lit_distill.shard_writer import ShardWriter
@@ -33,7 +32,8 @@ from lit_distill.sim.environment import ORIGINAL
 from lit_distill.sim.simulator import Simulator, fingerprint
 from lit_distill.sim.states import OFFICIAL_SPLIT, SPLITS, load_initial_state
 from lit_distill.tasks import Task, embedding_row, get_task
-from lit_distill.workers import EpisodeError, EpisodeJob, MakeSimulator, check_run_settings
+from lit_distill.teachers.spec import EMBEDDED_TEACHER, TeacherSpec
+from lit_distill.workers import EpisodeError, EpisodeJob, MakeSimulator, check_run_settings, patience_s
 
 TEACHER, STUDENT = "teacher", "student"
 """Sources, and the splits of the initial states that their rollouts start from."""
@@ -57,6 +57,8 @@ class CollectSettings:
             also while a chunk is executed; a divisor of execute_steps, 0: only between chunks.
         end_when_lost: end an episode as a timeout once the teacher has labelled a state with value 0: from
             there the goal can no longer be reached. A teacher without values never ends one.
+        stop_after_failures: stop once the teacher, acting, has not succeeded in any of so many episodes:
+            nothing can be learnt from it; what there is is kept. 0 never stops. Not for a student's rollouts.
         image_size: edge of the stored camera images, pixels.
         meshes: what they show: `original`, or `simplified`, which renders in less than half the time.
         seed: seed of everything random in the episodes.
@@ -71,6 +73,7 @@ class CollectSettings:
     execute_steps: int = CHUNK_LENGTH
     label_every: int = 0
     end_when_lost: bool = True
+    stop_after_failures: int = 10
     image_size: int = 128
     meshes: str = ORIGINAL
     seed: int = 0
@@ -86,6 +89,10 @@ class CollectSettings:
         check_run_settings(self.execute_steps, self.image_size, self.meshes, self.workers, self.seed)
         if self.episodes_per_shard < 1:
             raise LitDistillError(f"episodes_per_shard: must be at least 1, got {self.episodes_per_shard}")
+        if self.stop_after_failures < 0:
+            raise LitDistillError(
+                f"stop_after_failures: must be 0 (never) or more, got {self.stop_after_failures}"
+            )
         if self.label_every < 0 or (self.label_every and self.execute_steps % self.label_every):
             raise LitDistillError(
                 f"label_every: must be 0 or a divisor of execute_steps ({self.execute_steps}), "
@@ -228,8 +235,13 @@ def collect_rollouts(
     missing = ranks.first(lambda: _open(folder, known.name, rollouts, opened))
     if not missing:
         return folder
-    jobs = [rollouts.job(task, episode, simulator or Simulator) for episode in missing]
-    finished = run_shared(jobs, rollouts.settings.workers, ranks)
+    steps = rollouts.settings.label_every or rollouts.settings.execute_steps
+    patience = patience_s(rollouts.actor, task, steps)
+    jobs = [
+        replace(rollouts.job(task, episode, simulator or Simulator), patience_s=patience)
+        for episode in missing
+    ]
+    finished = run_shared(jobs, rollouts.settings.workers, ranks, lambda: _hopeless(rollouts, opened[0]))
     outcomes: Counter[str] = Counter()
     with tqdm(
         total=rollouts.settings.episodes,
@@ -244,6 +256,7 @@ def collect_rollouts(
                 outcomes["error"] += 1
                 continue
             opened[0].add(job.episode, result.transitions)
+            add_cost(folder, rollouts.source, result.cost)
             outcomes.update({result.outcome: 1, "clipped": result.clipped})
             progress.set_postfix_str(_rate(outcomes))
             progress.update()
@@ -261,6 +274,8 @@ def _open(folder: Path, task: str, rollouts: Rollouts, opened: list[ShardWriter]
             f"ask for {there}, or choose another --root"
         )
     missing = writer.missing(episodes)
+    if missing and (reason := _hopeless(rollouts, writer)):
+        raise LitDistillError(reason)
     if not missing:
         writer.finish(episodes)  # a kill may have come between the last episode and this
         print(f"{folder}: {episodes} {source} episodes, all there: reused", flush=True)
@@ -268,17 +283,30 @@ def _open(folder: Path, task: str, rollouts: Rollouts, opened: list[ShardWriter]
     return missing
 
 
+def _hopeless(rollouts: Rollouts, writer: ShardWriter) -> str | None:
+    """Why there is no use in going on: a teacher that never succeeds; None if there may be."""
+    limit, outcomes = rollouts.settings.stop_after_failures, writer.outcomes
+    if rollouts.source != TEACHER or not limit or outcomes["success"] or outcomes.total() < limit:
+        return None
+    return (
+        f"{writer.folder}: the teacher has succeeded in none of {outcomes.total()} episodes, so nothing can "
+        "be learnt from it; they are kept. --settings.stop_after_failures 0 goes on"
+    )
+
+
 def _finish(folder: Path, rollouts: Rollouts, writer: ShardWriter, outcomes: Counter[str]) -> None:
     """Close the last shard and say what was collected."""
     if outcomes["error"]:
+        left = ", ".join(map(str, writer.missing(rollouts.settings.episodes)))
         raise LitDistillError(
-            f"{folder}: {outcomes['error']} episodes could not be finished (see the log above); the others "
-            "are kept: run the same command again"
+            f"{folder}: {outcomes['error']} episodes could not be finished (see the log above): {left}; "
+            "the others are kept: run the same command again"
         )
     writer.finish(rollouts.settings.episodes)
     rate = _rate(Counter(Manifest.load(folder).sources[rollouts.source].counts()))
     clipped = f"{outcomes['clipped']} action values clipped in this run"
-    print(f"{folder}: {rollouts.source} success {rate}; {clipped}", flush=True)
+    cost = stored_cost(folder, rollouts.source).describe()
+    print(f"{folder}: {rollouts.source} success {rate}; {clipped}; {cost}", flush=True)
 
 
 def _rate(counts: Counter[str]) -> str:

@@ -28,7 +28,8 @@ from lit_distill.schema import CHUNK_LENGTH, OUTCOMES
 from lit_distill.sim.environment import ORIGINAL
 from lit_distill.sim.states import OFFICIAL, SPLITS, load_initial_state
 from lit_distill.tasks import get_task
-from lit_distill.workers import EpisodeError, EpisodeJob, check_run_settings
+from lit_distill.teachers.cost import QueryCost
+from lit_distill.workers import EpisodeError, EpisodeJob, check_run_settings, patience_s
 
 VALUE_DIGITS = 4
 """Decimals of a potential in a results file."""
@@ -82,6 +83,7 @@ class Evaluation:
         episodes: per episode `state` (`split/index`), `outcome`, `steps`, `clipped`, in the states' order;
             and `values`, the teacher's potential at each chunk, if it acted and gave them.
         latency_ms: `p50`, `p95`, `p99` per chunk.
+        cost: what asking the teacher cost, in the episodes that ended.
         hardware: the machine, and mean and maximum of what it was busy with.
         videos: state name -> recorded frames, uint8 [H, 2 W, 3].
     """
@@ -90,6 +92,7 @@ class Evaluation:
     latency_ms: dict[str, float]
     hardware: dict[str, Any]
     videos: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    cost: QueryCost = field(default_factory=QueryCost)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -160,6 +163,7 @@ def evaluate(
         LitDistillError: no such task or states.
     """
     load_initial_state(get_task(task), protocol.split, protocol.episodes - 1)  # refused before any rollout
+    patience = patience_s(actor, task, protocol.execute_steps)
     jobs = [
         EpisodeJob(
             task,
@@ -173,6 +177,7 @@ def evaluate(
             meshes=protocol.meshes,
             execute_steps=protocol.execute_steps,
             record_every=FRAME_STEPS if index < protocol.videos else 0,
+            patience_s=patience,
             **job_options,
         )
         for index in range(protocol.episodes)
@@ -210,6 +215,7 @@ def _evaluation(
             for job, result in zip(jobs, episodes, strict=True)
             if isinstance(result, Episode) and result.frames
         },
+        sum((episode.cost for episode in episodes if isinstance(episode, Episode)), QueryCost()),
     )
 
 

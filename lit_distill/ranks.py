@@ -80,7 +80,10 @@ class Ranks:
 
 
 def run_shared(
-    jobs: Sequence[EpisodeJob], workers: int, ranks: Ranks
+    jobs: Sequence[EpisodeJob],
+    workers: int,
+    ranks: Ranks,
+    stop: Callable[[], str | None] = lambda: None,
 ) -> Iterator[tuple[EpisodeJob, Episode | EpisodeError]]:
     """`run_episodes`, each process running its share with `workers` workers of its own.
 
@@ -91,12 +94,19 @@ def run_shared(
         jobs: all episodes, the same in every process.
         workers: as in `run_episodes`.
         ranks: the processes.
+        stop: asked in the first process between episodes; says why no more are to be run.
+
+    Raises:
+        LitDistillError: bad input, or what `stop` says.
     """
     if ranks.size == 1:
-        yield from run_episodes(jobs, workers)
+        for done in run_episodes(jobs, workers):
+            yield done
+            _raise_if(stop())
         return
     own = run_episodes(jobs[ranks.rank :: ranks.size], workers)
     for _ in range(-(-len(jobs) // ranks.size)):
+        ranks.first(lambda: _raise_if(stop()))
         finished = ranks.gather(_next(own))
         ranks.first(lambda found=finished: _raise_first(found))  # type: ignore[misc]
         yield from (done for done in finished if isinstance(done, tuple))
@@ -110,6 +120,11 @@ def _next(
         return next(own, None)
     except LitDistillError as error:
         return error
+
+
+def _raise_if(reason: str | None) -> None:
+    if reason is not None:
+        raise LitDistillError(reason)
 
 
 def _raise_first(found: Sequence[Any]) -> None:

@@ -61,6 +61,7 @@ def write_result(
         "ci95": list(evaluation.interval),
         "steps_mean": evaluation.steps_mean,
         "latency_ms": evaluation.latency_ms,
+        **({"teacher_queries": asdict(evaluation.cost)} if evaluation.cost.queries else {}),
         "hardware": evaluation.hardware,
         "episodes": evaluation.episodes,
     }

@@ -15,6 +15,7 @@ from lit_distill.errors import LitDistillError
 from lit_distill.schema import CHUNK_LENGTH, ChunkTransition, Observation, Outcome
 from lit_distill.sim.chunks import ChunkResult, ChunkSimulator
 from lit_distill.sim.states import InitialState
+from lit_distill.teachers.cost import QueryCost
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,9 @@ class Episode:
         outcome: how it ended.
         steps: control steps executed.
         clipped: commanded action values outside [-1, 1], which were clipped.
-        decision_ms: wall-clock time of each decision (ms); never stored in shards.
+        decision_ms: wall-clock time of each decision (ms) that did not come from a cache; never stored in
+            shards.
+        cost: what asking the teacher cost.
         frames: recorded pictures, uint8 [H, 2 W, 3] (agentview beside wrist), empty unless asked for.
     """
 
@@ -38,6 +41,7 @@ class Episode:
     clipped: int = 0
     decision_ms: list[float] = field(default_factory=list)
     frames: list[np.ndarray] = field(default_factory=list)
+    cost: QueryCost = field(default_factory=QueryCost)
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ def rollout(
     chunks: list[_Chunk] = []
     decision_ms: list[float] = []
     clipped = steps = 0
+    cost = QueryCost()
     observation: Observation | None = simulator.reset(initial_state)
     outcome: Outcome | None = None
     recorder.record()
@@ -94,7 +99,9 @@ def rollout(
         assert observation is not None
         started = time.perf_counter()
         decision = behaviour.decide(observation, simulator, random)
-        decision_ms.append(1e3 * (time.perf_counter() - started))
+        if not decision.cost.cached:
+            decision_ms.append(1e3 * (time.perf_counter() - started))
+        cost += decision.cost
         wanted = np.asarray(decision.actions, dtype=np.float32)
         commanded = np.where(np.isfinite(wanted), np.clip(wanted, -1.0, 1.0), np.nan)  # ±inf is no bound
         clipped += int(np.sum(np.abs(wanted) > 1.0))
@@ -108,7 +115,7 @@ def rollout(
                 "%s %s: chunk %d commands an action that is not finite; the episode ends as a failure",
                 simulator.task.name,
                 initial_state.name,
-                len(decision_ms) - 1,
+                len(chunks),
             )
         if result.executed:
             stored = np.nan_to_num(commanded)  # what is not finite was not executed
@@ -125,7 +132,7 @@ def rollout(
         initial_state=initial_state.name,
         teacher=behaviour.teacher,
     )
-    return Episode(transitions, outcome, steps, clipped, decision_ms, recorder.frames)
+    return Episode(transitions, outcome, steps, clipped, decision_ms, recorder.frames, cost)
 
 
 def _transitions(chunks: list[_Chunk], outcome: Outcome, **common: Any) -> list[ChunkTransition]:

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,6 +30,7 @@ from lit_distill.manifest import (
     SourceEntry,
     shard_name,
 )
+from lit_distill.query_log import forget_cost
 from lit_distill.samples import check_episode, describe_episode, encode_shard, read_shard, shard_members
 from lit_distill.schema import SOURCE_PATTERN, ChunkTransition
 
@@ -83,6 +85,7 @@ def discard_source(folder: Path, source: str) -> None:
             for place in (folder, folder / PARTS_NAME):
                 for path in _own_files(place, f"{manifest.task}-{source}-", suffix):
                     os.unlink(path)
+        forget_cost(folder, source)
 
 
 def _remedy(folder: Path, source: str) -> str:
@@ -141,6 +144,11 @@ class ShardWriter:
     def stored(self) -> set[int]:
         """Indices of the episodes that are stored."""
         return {episode.episode for episode in self._entry.episodes()} | self._parts.keys()
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """The stored episodes by how they ended."""
+        return Counter(episode.outcome for episode in (*self._entry.episodes(), *self._parts.values()))
 
     def missing(self, total: int) -> list[int]:
         """The episode indices in range(total) that are not stored yet, ascending."""

@@ -2,12 +2,15 @@
 
 A worker builds its simulator and its behaviour at its first episode and keeps them. A worker that dies or
 exceeds the time limit is named in the log and replaced, and its episode is done again; only an episode that
-fails in every attempt is reported as an error. What an episode gives does not depend on the worker.
+fails in every attempt is reported as an error. Once a teacher elsewhere could not be reached for as long as
+its settings allow, the episodes that are left are errors, too, without being tried. What an episode gives
+does not depend on the worker.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +20,7 @@ from dataclasses import dataclass
 from pebble import ProcessExpired, ProcessPool
 
 from lit_distill.behaviours import Actor, Behaviour
-from lit_distill.errors import LitDistillError
+from lit_distill.errors import InfrastructureError, LitDistillError, TeacherUnavailable
 from lit_distill.rollout import Episode, check_execute_steps, rollout
 from lit_distill.schema import CHUNK_LENGTH
 from lit_distill.sim.chunks import ChunkSimulator
@@ -49,6 +52,7 @@ class EpisodeJob:
         meshes: what is looked at, `original` or `simplified`.
         execute_steps: actions executed of each chunk.
         record_every: control steps between two recorded frames, 0 for none.
+        patience_s: how long the episode may take beside the computing: waiting for a teacher elsewhere.
         simulator: class of the simulator.
     """
 
@@ -64,12 +68,23 @@ class EpisodeJob:
     execute_steps: int = CHUNK_LENGTH
     record_every: int = 0
     end_when_lost: bool = False
+    patience_s: float = 0.0
     simulator: MakeSimulator = Simulator
 
     @property
     def name(self) -> str:
         """How the episode is called in messages."""
         return f"{self.task} {self.split}/{self.index}"
+
+    @property
+    def limit_s(self) -> float:
+        """A worker that needs longer hangs."""
+        return START_SECONDS + SECONDS_PER_STEP * get_task(self.task).horizon + self.patience_s
+
+
+def patience_s(actor: Actor, task: str, execute_steps: int) -> float:
+    """`EpisodeJob.patience_s` of an actor that looks again after so many control steps."""
+    return actor.longest_wait(math.ceil(get_task(task).horizon / execute_steps))
 
 
 def _check_workers(workers: int) -> None:
@@ -138,7 +153,7 @@ def run_episodes(
 
     Args:
         jobs: the episodes.
-        workers: worker processes; 0 runs in this process, without protection against a crash.
+        workers: worker processes; 0 runs in this process, without protection against a crash or a hang.
         run: runs one episode; picklable.
 
     Raises:
@@ -147,12 +162,40 @@ def run_episodes(
     _check_workers(workers)
     if workers == 0:
         try:
-            for job in jobs:
-                yield job, run(job)
+            yield from _run_here(jobs, run)
         finally:
             close_simulators()
         return
     yield from _run_in_pool(jobs, min(workers, len(jobs)), run)
+
+
+def _run_here(
+    jobs: Sequence[EpisodeJob], run: Callable[[EpisodeJob], Episode]
+) -> Iterator[tuple[EpisodeJob, Episode | EpisodeError]]:
+    gone: str | None = None
+    for job in jobs:
+        for attempt in range(1, ATTEMPTS + 1):
+            if gone is not None:
+                yield job, EpisodeError(gone)
+                break
+            try:
+                yield job, run(job)
+                break
+            except TeacherUnavailable as error:
+                gone = str(error)
+                logger.error("%s: %s; no episode is tried any more", job.name, gone)
+            except InfrastructureError as error:
+                if not _again(job, str(error), attempt):
+                    yield job, EpisodeError(str(error))
+
+
+def _again(job: EpisodeJob, reason: str, attempt: int) -> bool:
+    """Whether an episode is done again after its `attempt`; says so."""
+    if attempt < ATTEMPTS:
+        logger.warning("%s: %s; doing it again (%d of %d)", job.name, reason, attempt + 1, ATTEMPTS)
+        return True
+    logger.error("%s: %s; given up after %d attempts", job.name, reason, ATTEMPTS)
+    return False
 
 
 def _run_in_pool(
@@ -160,6 +203,7 @@ def _run_in_pool(
 ) -> Iterator[tuple[EpisodeJob, Episode | EpisodeError]]:
     waiting = deque((job, 1) for job in jobs)
     running: dict[Future[Episode], tuple[EpisodeJob, int]] = {}
+    gone: str | None = None
     if not jobs:
         return
     pool = ProcessPool(max_workers=workers, context=multiprocessing.get_context("spawn"))
@@ -167,21 +211,23 @@ def _run_in_pool(
         while waiting or running:
             while waiting and len(running) < workers:
                 job, attempt = waiting.popleft()
-                limit = START_SECONDS + SECONDS_PER_STEP * get_task(job.task).horizon
-                running[pool.schedule(run, args=[job], timeout=limit)] = (job, attempt)
+                if gone is not None:
+                    yield job, EpisodeError(gone)
+                    continue
+                running[pool.schedule(run, args=[job], timeout=job.limit_s)] = (job, attempt)
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 job, attempt = running.pop(future)
                 reason = _failure(future)
                 if reason is None:
                     yield job, future.result()
-                elif attempt < ATTEMPTS:
-                    logger.warning(
-                        "%s: %s; doing it again (%d of %d)", job.name, reason, attempt + 1, ATTEMPTS
-                    )
+                elif isinstance(future.exception(), TeacherUnavailable):
+                    gone = reason
+                    logger.error("%s: %s; no episode is tried any more", job.name, reason)
+                    yield job, EpisodeError(reason)
+                elif _again(job, reason, attempt):
                     waiting.append((job, attempt + 1))
                 else:
-                    logger.error("%s: %s; given up after %d attempts", job.name, reason, ATTEMPTS)
                     yield job, EpisodeError(reason)
     except BaseException:
         pool.stop()
@@ -203,6 +249,8 @@ def _failure(future: Future[Episode]) -> str | None:
         return None
     if isinstance(error, LitDistillError):
         raise error
+    if isinstance(error, InfrastructureError):
+        return str(error)
     if isinstance(error, ProcessExpired):
         return f"worker process {error.pid} died (exit code {error.exitcode})"
     if isinstance(error, TimeoutError):

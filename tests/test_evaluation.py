@@ -173,7 +173,8 @@ def test_the_results_file_holds_what_the_design_says(tmp_path: Path):
     path = write_result(name, PROTOCOL, evaluation, config={"lr": 0.1}, noise={"p": 1}, train_seed=3)
     assert path == tmp_path / "study" / f"{TASK}-bc-dev6.json"
     result = read_result(path)
-    assert [key for key in result if key != "complete"] == DESIGN_KEYS
+    assert [key for key in result if key not in ("complete", "teacher_queries")] == DESIGN_KEYS
+    assert result["teacher_queries"]["queries"] > 6 and result["teacher_queries"]["seconds"] > 0.0
     assert result["complete"] is True
     assert (result["study"], result["task"], result["method"]) == ("study", TASK, "bc")
     assert (result["split"], result["n"], result["train_seed"], result["noise"]) == ("dev", 6, 3, {"p": 1})

@@ -138,7 +138,8 @@ def test_episodes_are_shared_and_stored_as_by_one_process_however_long_they_take
     alone = collect_rollouts(TASK, str(tmp_path), SETTINGS.rollouts(get_task(TASK)), simulator=FakeSimulator)
     assert [report.episodes for report in verify(folder / TASK)] == [5]
     for path in alone.glob("[!.]*"):
-        assert (folder / TASK / path.name).read_bytes() == path.read_bytes()
+        if path.name != "queries.json":  # times
+            assert (folder / TASK / path.name).read_bytes() == path.read_bytes()
 
 
 def test_an_evaluation_gives_all_processes_what_it_gives_one(two: tuple[Path, list[Any]]):

@@ -25,9 +25,10 @@ NOISE = ActionNoise(probability=0.25, position=0.6, rotation=0.2, gripper=0.3)
 class BlindSimulator(Simulator):
     """LIBERO without pictures: rendering is most of the time of a rollout."""
 
-    def render(self, view: str) -> np.ndarray:
+    def render(self, view: str, size: int | None = None) -> np.ndarray:
         """A black image."""
-        return np.zeros((self.image_size, self.image_size, 3), np.uint8)
+        size = size or self.image_size
+        return np.zeros((size, size, 3), np.uint8)
 
 
 def options(description: str | None) -> argparse.ArgumentParser:

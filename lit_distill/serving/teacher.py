@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lit_distill.behaviours import EMBEDDED_TEACHER, TeacherSpec
 from lit_distill.errors import LitDistillError
+from lit_distill.teachers.spec import EMBEDDED_TEACHER, TeacherSpec
 
 
 def serve_teacher(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -32,7 +32,12 @@ class ChunkResult:
 
 
 class ChunkSimulator(Protocol):
-    """What a rollout needs of a simulator; `Simulator` and `sim.fake.FakeSimulator` are two."""
+    """What a rollout needs of a simulator; `Simulator` and `sim.fake.FakeSimulator` are two.
+
+    `snapshot` and `restore` go back within an episode. `export_state` gives everything that the next control
+    step depends on as arrays, `import_state` brings another simulator of the same task there, bit for bit; it
+    raises LitDistillError for arrays that are not such a state.
+    """
 
     task: Task
     timestep: int
@@ -45,7 +50,15 @@ class ChunkSimulator(Protocol):
 
     def observe(self) -> Observation: ...
 
-    def render(self, view: str) -> np.ndarray: ...
+    def render(self, view: str, size: int | None = None) -> np.ndarray: ...
+
+    def snapshot(self) -> Any: ...
+
+    def restore(self, snapshot: Any) -> None: ...
+
+    def export_state(self) -> dict[str, np.ndarray]: ...
+
+    def import_state(self, arrays: dict[str, np.ndarray]) -> None: ...
 
     def close(self) -> None: ...
 

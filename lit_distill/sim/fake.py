@@ -15,6 +15,7 @@ from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, Observation, TeacherChu
 from lit_distill.sim.chunks import ChunkResult, ChunkSimulator, run_chunk
 from lit_distill.sim.environment import ORIGINAL
 from lit_distill.sim.states import InitialState
+from lit_distill.sim.transfer import check_state
 from lit_distill.tasks import Task
 
 STEP_SIZE = 0.02
@@ -65,19 +66,39 @@ class FakeSimulator:
             eef_quat=np.array([0.0, 0.0, 0.0, 1.0], dtype=np.float32),
         )
 
-    def render(self, view: str) -> np.ndarray:
+    def render(self, view: str, size: int | None = None) -> np.ndarray:
         """The square from above; the wrist view is centred on the hand."""
-        image = np.zeros((self.image_size, self.image_size, 3), dtype=np.uint8)
+        size = size or self.image_size
+        image = np.zeros((size, size, 3), dtype=np.uint8)
         origin = self.hand if view == "wrist" else np.zeros(2)
-        radius = max(1, self.image_size // 16)
+        radius = max(1, size // 16)
         for channel, point in ((0, self.hand), (1, self.mark)):
-            row, column = (np.clip((point - origin + 1) / 2, 0, 1) * (self.image_size - 1)).astype(int)
+            row, column = (np.clip((point - origin + 1) / 2, 0, 1) * (size - 1)).astype(int)
             image[
                 max(0, row - radius) : row + radius + 1,
                 max(0, column - radius) : column + radius + 1,
                 channel,
             ] = 255
         return image
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Everything."""
+        return self.export_state()
+
+    def restore(self, snapshot: dict[str, np.ndarray]) -> None:
+        """Go back."""
+        self.import_state(snapshot)
+
+    def export_state(self) -> dict[str, np.ndarray]:
+        """Hand and mark, float64 [2] each, and the control steps of the episode."""
+        clock = np.array([self.timestep], dtype=np.int64)
+        return {"hand": self.hand.copy(), "mark": self.mark.copy(), "clock": clock}
+
+    def import_state(self, arrays: dict[str, np.ndarray]) -> None:
+        """Inverse of `export_state`."""
+        check_state(arrays, self.export_state())
+        self.hand, self.mark = arrays["hand"].copy(), arrays["mark"].copy()
+        self.timestep = int(arrays["clock"][0])
 
     def close(self) -> None:
         """Nothing to free."""
@@ -88,6 +109,7 @@ class FakeTeacher:
 
     identity = "fake/1"
     looks_at_images = False
+    image_size = None
 
     def query(self, observation: Observation, simulator: ChunkSimulator) -> TeacherChunk:
         """See `Teacher.query`."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import ACTION_DIM, IMAGE_CONVENTION, Observation
+from lit_distill.sim import transfer
 from lit_distill.sim.chunks import ChunkResult, run_chunk
 from lit_distill.sim.environment import ORIGINAL, make_environment
 from lit_distill.sim.imagination import Imagination
@@ -58,6 +59,7 @@ class Simulator:
 
     Attributes:
         imagination: the future that was imagined last.
+        fixtures: int [F], the bodies of the fixtures, whose poses belong to the initial state.
 
     Raises:
         LitDistillError: no usable GL backend, or the BDDL file cannot be built.
@@ -79,7 +81,7 @@ class Simulator:
         self.model: mujoco.MjModel = self._env.sim.model._model
         self.data: mujoco.MjData = self._env.sim.data._data
         self.controller = ArmController(self._env)
-        self._fixtures = fixture_bodies(self._env)
+        self.fixtures = fixture_bodies(self._env)
         self._site_rgba = self.model.site_rgba.copy()
         self._state_spec = int(mujoco.mjtState.mjSTATE_INTEGRATION)
         self._physics = np.empty(mujoco.mj_stateSize(self.model, self._state_spec))
@@ -98,8 +100,8 @@ class Simulator:
         self._check_fits(initial_state)
         self.imagination.forget()
         self._mujoco.mj_resetData(self.model, self.data)
-        self.model.body_pos[self._fixtures] = initial_state.fixtures[:, :3]
-        self.model.body_quat[self._fixtures] = initial_state.fixtures[:, 3:]
+        self.model.body_pos[self.fixtures] = initial_state.fixtures[:, :3]
+        self.model.body_quat[self.fixtures] = initial_state.fixtures[:, 3:]
         self.model.site_rgba[:] = self._site_rgba
         self.data.time = initial_state.state[0]
         self.data.qpos[:] = initial_state.state[1 : 1 + self.model.nq]
@@ -114,7 +116,7 @@ class Simulator:
 
     def _check_fits(self, initial_state: InitialState) -> None:
         found = initial_state.state.shape, initial_state.fixtures.shape
-        needed = (1 + self.model.nq + self.model.nv,), (len(self._fixtures), 7)
+        needed = (1 + self.model.nq + self.model.nv,), (len(self.fixtures), 7)
         if found != needed:
             raise LitDistillError(
                 f"{states_file(self.task)}: initial state {initial_state.name} has shapes {found[0]} and "
@@ -169,14 +171,17 @@ class Simulator:
             eef_quat=np.asarray(quaternion, dtype=np.float32),
         )
 
-    def render(self, view: str) -> np.ndarray:
-        """Render `agentview` or `wrist` upright: uint8 [image_size, image_size, 3]."""
+    def render(self, view: str, size: int | None = None) -> np.ndarray:
+        """Render `agentview` or `wrist` upright: uint8 [size, size, 3]; None: `image_size`.
+
+        A larger picture for a teacher is rendered beside the student's, never instead of it.
+        """
         from lit_distill.sim.culling import only_what_is_seen
 
         self.refresh()
         _gl_context(self._env).make_current()  # another simulator of this process may have been here
         self._env._post_process()  # lights the stove's flame, shows what a state change shows
-        camera, size = CAMERAS[view], self.image_size
+        camera, size = CAMERAS[view], size or self.image_size
         with only_what_is_seen(self.model, self.data, self.model.camera(camera).id):
             image = self._env.sim.render(camera_name=camera, width=size, height=size)
         return np.ascontiguousarray(image[::-1])  # MuJoCo renders upside-down
@@ -206,6 +211,9 @@ class Simulator:
         self.timestep = snapshot.timestep
         self.success = snapshot.success
         self.model.site_rgba[:] = snapshot.site_rgba
+
+    export_state = transfer.export_state
+    import_state = transfer.import_state
 
     def imagine(
         self, act: Callable[[], np.ndarray], steps: int, goal_ends: bool = True

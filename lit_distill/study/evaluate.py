@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lit_distill.behaviours import EMBEDDED_TEACHER, ActionNoise, TeacherActor, TeacherSpec
+from lit_distill.behaviours import ActionNoise, TeacherActor
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Protocol, evaluate
 from lit_distill.results import ResultName, write_refusal, write_result
@@ -14,6 +14,7 @@ from lit_distill.sim.simulator import Simulator
 from lit_distill.study.stored import stored_result
 from lit_distill.tasks import get_task, task_names
 from lit_distill.teachers.base import Refusal
+from lit_distill.teachers.spec import EMBEDDED_TEACHER, TeacherSpec
 from lit_distill.videos import save_episode
 from lit_distill.workers import MakeSimulator
 
@@ -88,8 +89,9 @@ def evaluate_from(
 
 def teacher_config(actor: TeacherActor) -> dict[str, Any]:
     """What a teacher's result depends on beside the protocol."""
-    identity = actor.teacher.build().identity
-    return {"teacher": {"identity": identity, **asdict(actor.teacher)}, "noise": _noise(actor)}
+    teacher = actor.teacher.build()
+    spec = actor.teacher.what_answers_depend_on(teacher)
+    return {"teacher": {"identity": teacher.identity, **spec}, "noise": _noise(actor)}
 
 
 def _noise(actor: TeacherActor) -> dict[str, Any] | None:

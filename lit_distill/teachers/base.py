@@ -33,11 +33,14 @@ class Teacher(Protocol):
     Attributes:
         identity: id and version, stored with every label it gives.
         looks_at_images: whether it sees the observation's images, which then have to show LIBERO's own
-            meshes: such a teacher was trained on them.
+            meshes: such a teacher was trained on them. One that does not is privileged: it looks at the
+            simulator.
+        image_size: edge (pixels) of the views that it wants to be asked with; None: those of the student.
     """
 
     identity: str
     looks_at_images: bool
+    image_size: int | None
 
     def query(self, observation: Observation, simulator: ChunkSimulator) -> TeacherChunk:
         """Return the chunk (float32 [16, 7] in [-1, 1]) and V*(s) in [0, 1] or None.
@@ -45,7 +48,7 @@ class Teacher(Protocol):
         A value of exactly 0 says that the goal can no longer be reached: a collection ends the episode there.
 
         Args:
-            observation: what the student sees, too.
+            observation: what the student sees, too, but for the size of the views.
             simulator: the simulator in the state that was observed. Only a privileged teacher may look
                 at it, and must leave it exactly as it was.
 

@@ -36,6 +36,7 @@ class EmbeddedTeacher:
 
     identity = f"embedded/{VERSION}"
     looks_at_images = False
+    image_size = None
 
     def __init__(self, continuation: bool = False) -> None:
         self._continuation = continuation

@@ -1,0 +1,62 @@
+"""Asking a teacher: its own view of the observation, its answer checked, its cost counted."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import NamedTuple
+
+from lit_distill.schema import Observation, TeacherChunk
+from lit_distill.sim.chunks import ChunkSimulator
+from lit_distill.teachers.base import Teacher
+from lit_distill.teachers.cost import QueryCost
+from lit_distill.teachers.remote import RemoteTeacher
+
+
+class Answer(NamedTuple):
+    """A teacher's label for an observation, and what it cost."""
+
+    label: TeacherChunk
+    cost: QueryCost
+
+
+def ask(teacher: Teacher, observation: Observation, simulator: ChunkSimulator) -> Answer:
+    """Ask a teacher about the state that was observed.
+
+    A teacher that wants views of another size gets them rendered anew; the student's stay as they are, since
+    they have to be the same pixels in its data and in its evaluation, whoever teaches.
+
+    Raises:
+        LitDistillError: an answer that breaks the contract.
+        InfrastructureError: a teacher elsewhere that does not answer, or answers nonsense.
+    """
+    started = time.perf_counter()
+    before = teacher.counts if isinstance(teacher, RemoteTeacher) else QueryCost()
+    label = teacher.query(view(teacher, observation, simulator), simulator)
+    label.validate()
+    seconds = time.perf_counter() - started
+    if not isinstance(teacher, RemoteTeacher):
+        return Answer(label, QueryCost(queries=1, seconds=seconds))
+    after = teacher.counts
+    return Answer(
+        label,
+        QueryCost(
+            after.queries - before.queries,
+            after.cached - before.cached,
+            after.retried - before.retried,
+            after.clipped - before.clipped,
+            seconds,
+        ),
+    )
+
+
+def view(teacher: Teacher, observation: Observation, simulator: ChunkSimulator) -> Observation:
+    """The observation with views of the size that the teacher wants."""
+    size = teacher.image_size
+    if size is None or size == len(observation.agentview):
+        return observation
+    return dataclasses.replace(
+        observation,
+        agentview=simulator.render("agentview", size),
+        wrist=simulator.render("wrist", size),
+    )

@@ -1,0 +1,80 @@
+"""Which teacher: the recipe in a YAML file, from which every process builds its own."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from lit_distill.errors import LitDistillError
+from lit_distill.sim.environment import ORIGINAL
+from lit_distill.teachers.base import Teacher
+from lit_distill.teachers.remote import RemoteTeacher
+
+EMBEDDED_TEACHER = "lit_distill.teachers.embedded.EmbeddedTeacher"
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """Which teacher.
+
+    Attributes:
+        class_path: import path of the teacher's class.
+        init_args: its constructor's arguments.
+    """
+
+    class_path: str = EMBEDDED_TEACHER
+    init_args: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, keys: dict[str, Any]) -> TeacherSpec:
+        """The recipe in a YAML file's `teacher:` entry.
+
+        Raises:
+            LitDistillError: a key that is neither `class_path` nor `init_args`.
+        """
+        if unknown := keys.keys() - {"class_path", "init_args"}:
+            raise LitDistillError(f"teacher.{unknown.pop()}: no such key; known: class_path, init_args")
+        return cls(keys.get("class_path") or EMBEDDED_TEACHER, keys.get("init_args") or {})
+
+    def build(self) -> Teacher:
+        """Import and construct the teacher.
+
+        Raises:
+            LitDistillError: no such class, not a teacher, or arguments that it does not take.
+        """
+        module, _, name = self.class_path.rpartition(".")
+        try:
+            teacher = getattr(importlib.import_module(module), name)(**self.init_args)
+        except (ImportError, AttributeError, ValueError, TypeError) as error:
+            raise LitDistillError(f"teacher.class_path: cannot build {self.class_path!r}: {error}") from None
+        if not isinstance(teacher, Teacher):
+            raise LitDistillError(
+                f"teacher.class_path: {self.class_path} is no teacher: it needs `identity`, "
+                "`looks_at_images`, `image_size` and `query`"
+            )
+        return teacher
+
+    def check_meshes(self, meshes: str) -> None:
+        """Raise LitDistillError if this teacher looks at images that do not show the original meshes."""
+        if meshes != ORIGINAL and self.build().looks_at_images:
+            raise LitDistillError(
+                f"meshes: {self.class_path} looks at images and knows LIBERO's own meshes only; "
+                f"use {ORIGINAL}, not {meshes}"
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """Id and version of the teacher, and how it is built."""
+        teacher = self.build()
+        return {"teacher": teacher.identity, "teacher_spec": self.what_answers_depend_on(teacher)}
+
+    def what_answers_depend_on(self, teacher: Teacher) -> dict[str, Any]:
+        """The recipe without what only says where and how a teacher elsewhere is reached."""
+        delivery = teacher.DELIVERY if isinstance(teacher, RemoteTeacher) else frozenset()
+        kept = {key: value for key, value in self.init_args.items() if key not in delivery}
+        return {"class_path": self.class_path, "init_args": kept}
+
+    def longest_wait(self, queries: int) -> float:
+        """Seconds that so many queries may take beside the computing: those of a teacher elsewhere."""
+        teacher = self.build()
+        return teacher.longest_wait(queries) if isinstance(teacher, RemoteTeacher) else 0.0

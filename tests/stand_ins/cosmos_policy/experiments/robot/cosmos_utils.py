@@ -1,0 +1,106 @@
+"""`cosmos_utils` with upstream's signatures. In the toy world it acts as the teacher there, by sight."""
+
+import json
+import os
+import pickle
+import threading
+import time
+
+import numpy as np
+
+t5_text_embeddings_cache = {}
+_asked = 0
+_thread = None
+
+
+def load_dataset_stats(dataset_stats_path):
+    return {"actions_min": np.full(7, -1.0), "actions_max": np.full(7, 1.0), "path": dataset_stats_path}
+
+
+def init_t5_text_embeddings_cache(t5_text_embeddings_path=None, worker_id=0):
+    if os.path.exists(t5_text_embeddings_path) and t5_text_embeddings_cache == {}:
+        with open(t5_text_embeddings_path, "rb") as stream:
+            t5_text_embeddings_cache.update(pickle.load(stream))
+
+
+def get_text_embedding(prompt):
+    return np.full((1, 512, 1024), len(prompt), dtype=np.float32)
+
+
+def get_model(cfg):
+    time.sleep(float(os.environ.get("STAND_IN_LOADING", "0")))
+    return object(), cfg
+
+
+def get_action(
+    cfg,
+    model,
+    dataset_stats,
+    obs,
+    task_label_or_embedding,
+    seed=1,
+    randomize_seed=False,
+    num_denoising_steps_action=5,
+    generate_future_state_and_value_in_parallel=True,
+    worker_id=0,
+    batch_size=1,
+):
+    """The toy world's teacher: from where it sees the hand (red) to where it sees the mark (green)."""
+    global _asked, _thread
+    assert task_label_or_embedding in t5_text_embeddings_cache
+    assert _thread in (None, threading.get_ident()), "the model belongs to one thread"
+    _thread = threading.get_ident()
+    _asked += 1
+    _keep(obs, task_label_or_embedding, cfg, seed, num_denoising_steps_action)
+    time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")))
+    hand, mark = (_place(obs["primary_image"], channel) for channel in (0, 1))
+    rows = []
+    for _ in range(cfg.chunk_size):
+        row = np.zeros(7, dtype=np.float32)
+        row[:2] = np.clip((mark - hand) / 0.02, -1.0, 1.0)
+        hand = hand + 0.02 * row[:2]
+        rows.append(row)
+    value = float(np.clip(1.0 - np.linalg.norm(mark - hand) / 3.0, 0.0, 1.0))
+    return {"actions": _faulty(rows), "value_prediction": _faulty_value(value), "generated_latent": object()}
+
+
+def _place(image, channel):
+    """Centre of a square's colour, in the toy world's coordinates, (row, column)."""
+    rows, columns = np.nonzero(image[:, :, channel])
+    middle = np.array([(rows.min() + rows.max()) / 2, (columns.min() + columns.max()) / 2])
+    return 2 * middle / (len(image) - 1) - 1
+
+
+def _faulty(rows):
+    fault = os.environ.get("STAND_IN_FAULT", "")
+    if fault == "raise":
+        raise RuntimeError("out of memory\nin two lines")
+    if fault == "rows":
+        return rows[:10]
+    if fault == "nan" or (fault == "nan once" and _asked == 1):
+        return [np.full(7, np.nan, dtype=np.float32), *rows[1:]]
+    if fault == "large":
+        return [np.full(7, 3.0, dtype=np.float32), *rows[1:]]
+    return rows
+
+
+def _faulty_value(value):
+    return 1.5 if os.environ.get("STAND_IN_FAULT") == "value" else value
+
+
+def _keep(obs, prompt, cfg, seed, steps):
+    folder = os.environ.get("STAND_IN_LOG")
+    if not folder:
+        return
+    settings = {
+        "prompt": prompt,
+        "seed": seed,
+        "steps": steps,
+        "jpeg": cfg.use_jpeg_compression,
+        "crop": cfg.trained_with_image_aug,
+        "checkpoint": cfg.ckpt_path,
+    }
+    name = f"{os.getpid()}-{_asked:05d}"
+    np.savez(os.path.join(folder, f"{name}.npz"), **obs)
+    with open(os.path.join(folder, f"{name}.json"), "w") as stream:
+        json.dump(settings, stream)
