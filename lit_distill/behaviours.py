@@ -10,6 +10,7 @@ import numpy as np
 
 from lit_distill.asking import ask
 from lit_distill.errors import LitDistillError
+from lit_distill.runtime import Policy, PolicyError
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, Observation, TeacherChunk
 from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.tasks import Task, embedding_row
@@ -133,6 +134,17 @@ class StudentBehaviour:
         return Decision(self._policy.act(observation), None, STUDENT)
 
 
+class RuntimeStudent:
+    """An exported student as something that acts on an Observation."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def act(self, observation: Observation) -> np.ndarray:
+        """Action chunk float32 [K, A], as the network gives it: the rollout clips to [-1, 1] and counts."""
+        return self._policy.infer(observation.agentview, observation.wrist, observation.proprio)
+
+
 class MixtureBehaviour:
     """Mixed execution of DAgger (§3.3): the teacher labels every visited state, whoever acts.
 
@@ -215,7 +227,7 @@ class StudentActor:
     """Recipe of a `StudentBehaviour`: the student saved in a checkpoint.
 
     Attributes:
-        checkpoint: path of a student's file or a Lightning checkpoint.
+        checkpoint: path of a student's file, a Lightning checkpoint or a folder that `export` made.
         device: torch device to run it on.
         threads: torch threads, so that a result does not depend on how many workers share the machine.
     """
@@ -249,6 +261,56 @@ class StudentActor:
         torch.set_num_threads(self.threads)
         network = load_student(Path(self.checkpoint), map_location=self.device)
         return StudentPolicy(network, row, self.device)
+
+
+@dataclass(frozen=True)
+class ExportedActor:
+    """Recipe of a `StudentBehaviour`: the student in an exported folder, run without torch.
+
+    Attributes:
+        folder: what `python -m lit_distill export` made.
+        backend, precision: see `runtime.Policy.load`.
+        threads: of the backend.
+    """
+
+    folder: str
+    backend: str | None = None
+    precision: str | None = None
+    threads: int = 1
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return "cpu"
+
+    def longest_wait(self, queries: int) -> float:
+        """A student is here."""
+        return 0.0
+
+    def build(self, task: Task) -> Behaviour:
+        """Open the folder in the process that will run it.
+
+        Raises:
+            LitDistillError: it cannot be run, or is another task's.
+        """
+        policy = self.policy()
+        if policy.config.get("task") != task.name:
+            raise LitDistillError(
+                f"{self.folder}: its student is for {policy.config.get('task')}, not {task.name}"
+            )
+        return StudentBehaviour(RuntimeStudent(policy))
+
+    def identity(self) -> dict[str, Any]:
+        """What the episodes depend on: the student, and what runs it."""
+        config = self.policy().config
+        return {"student_sha256": config["student_sha256"], "format": config["format"]}
+
+    def policy(self) -> Policy:
+        """Open the folder alone."""
+        try:
+            return Policy.load(self.folder, self.backend, self.threads, self.precision)
+        except PolicyError as error:
+            raise LitDistillError(str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -287,4 +349,4 @@ class MixtureActor:
         return {**self.teacher.identity(), **self.student.identity(), "beta": self.beta, **noise}
 
 
-Actor = TeacherActor | StudentActor | MixtureActor
+Actor = TeacherActor | StudentActor | ExportedActor | MixtureActor

@@ -51,7 +51,11 @@ VERBS: dict[str, Verb] = {
         "lit_distill.study.evaluate:evaluate_teacher", "measure the teacher as a student is measured"
     ),
     "report": Verb("lit_distill.study.report:report", "make the tables and figures from the results"),
+    "export": Verb("lit_distill.export.command:export", "a checked folder that runs a student without torch"),
     "prompts": Verb("lit_distill.teachers.prompts:prompts", "print the instructions of tasks, a line each"),
+    "serve student": Verb(
+        "lit_distill.serving.student:serve_student", "answer a robot over the network with a student"
+    ),
     "serve teacher": Verb(
         "lit_distill.serving.teacher:serve_teacher", "answer queries over the network with any teacher"
     ),

@@ -18,7 +18,7 @@ import torch
 from scipy.stats import binomtest
 from tqdm import tqdm
 
-from lit_distill.behaviours import Actor, StudentActor
+from lit_distill.behaviours import Actor, ExportedActor, StudentActor
 from lit_distill.errors import LitDistillError
 from lit_distill.hardware import HardwareSampler, describe_hardware
 from lit_distill.latency import measure_latency, synchronizer
@@ -169,7 +169,7 @@ def evaluate(
             task,
             protocol.split,
             index,
-            source="teacher" if not isinstance(actor, StudentActor) else "student",
+            source="teacher" if not isinstance(actor, StudentActor | ExportedActor) else "student",
             episode=index,
             seed=protocol.seed + index,
             actor=actor,
@@ -231,7 +231,7 @@ def _describe_episode(job: EpisodeJob, result: Episode | EpisodeError) -> dict[s
 
 def _latency(task: str, actor: Actor, episodes: Sequence[Episode]) -> dict[str, float]:
     """Per chunk: of a student alone on the now idle machine, of a teacher as measured in the rollouts."""
-    if isinstance(actor, StudentActor):
+    if isinstance(actor, StudentActor | ExportedActor):
         observations = [episode.transitions[0].observation for episode in episodes if episode.transitions]
         if not observations:
             return {}

@@ -45,6 +45,8 @@ SCHEMA_VERSION = 2
 CHUNK_LENGTH = 16
 ACTION_DIM = 7
 PROPRIO_DIM = 7
+CONTROL_HZ = 20
+"""Control steps per second of robot time."""
 IMAGE_CONVENTION = "uint8 RGB HWC, upright (not mirrored)"
 
 Outcome = Literal["success", "failure", "timeout"]

@@ -17,6 +17,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 import yaml
+from malicious_files import MALICIOUS, MARKER
 from torch.utils.data import DataLoader, TensorDataset
 
 from lit_distill.arguments import describe, parse
@@ -541,6 +542,17 @@ def test_a_checkpoint_with_objects_is_refused(checkpoint: str, capsys: pytest.Ca
     torch.save({**content, "extra": NotPlain()}, "objects.ckpt")
     line = error_line(capsys, "test", "--config", "tiny.yaml", "--ckpt_path", "objects.ckpt")
     assert "more than tensors, numbers and strings" in line
+
+
+@pytest.mark.parametrize("command", ["fit", "test", "validate"])
+@pytest.mark.parametrize("name", ["pickle", "zip", "torch_record", "torch_callbacks", "torch_legacy"])
+def test_a_malicious_checkpoint_never_runs(
+    checkpoint: str, command: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("evil.ckpt").write_bytes(MALICIOUS[name]())
+    line = error_line(capsys, command, "--config", "tiny.yaml", "--ckpt_path", "evil.ckpt")
+    assert "could run code" in line or "not a checkpoint" in line
+    assert not MARKER.exists()
 
 
 # ---- the files in conf/

@@ -2,7 +2,8 @@
 
 Both are dictionaries with `state_dict` (weights and normalisation, names beginning with `network.`) and
 `student` (what `student_record` returns). Only tensors and primitives are ever unpickled, and no name of a
-class is taken from a file.
+class is taken from a file. A folder that `export` made is read, too: its config.json and model.safetensors.
+No memory is taken for a network before its shapes are found to be those of the stored weights.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lit_distill.errors import LitDistillError
 from lit_distill.networks.student import StudentNetwork
+from lit_distill.runtime import PolicyError, read_config
 
 PREFIX = "network."
+SAFETENSORS = "model.safetensors"
 HOW_TO_MAKE = "`python -m lit_distill fit --config conf/bc.yaml` makes one"
 
 
@@ -29,7 +33,7 @@ def check_there(path: str | Path) -> None:
 
     Our files in conf/ write to `runs/<name of the file>/<task>/`.
     """
-    if Path(path).is_file():
+    if Path(path).is_file() or (Path(path) / SAFETENSORS).is_file():
         return
     remedy = HOW_TO_MAKE
     match Path(path).parts:
@@ -111,7 +115,7 @@ def load_student(path: str | Path, map_location: str | torch.device = "cpu") -> 
 
 
 def load_saved_student(path: str | Path, map_location: str | torch.device = "cpu") -> SavedStudent:
-    """Read a file written by `save_student` or by Lightning during `fit`.
+    """Read a file written by `save_student` or by Lightning during `fit`, or a folder made by `export`.
 
     From a run with weight averaging this gives the averaged weights, since those are its `state_dict`.
 
@@ -119,17 +123,65 @@ def load_saved_student(path: str | Path, map_location: str | torch.device = "cpu
         LitDistillError: The file is missing, damaged, not a checkpoint, holds anything but tensors and
             primitives, or no student.
     """
-    checkpoint = _read(Path(path), map_location)
+    read = _read_folder if Path(path).is_dir() else _read_file
+    stored, record, state = read(Path(path), map_location)
+    try:
+        weights = {name.removeprefix(PREFIX): state[name] for name in state if name.startswith(PREFIX)}
+        network = _fill(record["arguments"], weights, stored.stat().st_size)
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        RuntimeError,
+        LitDistillError,
+    ) as error:
+        raise LitDistillError(f"{path}: its student does not fit this version: {_one_line(error)}") from None
+    return SavedStudent(network.to(map_location).eval(), record.get("task"), record.get("training"))
+
+
+def _fill(arguments: dict[str, Any], weights: dict[str, Tensor], stored_bytes: int) -> StudentNetwork:
+    """The network with these weights, which are `stored_bytes` on disk at most."""
+    with torch.device("meta"):
+        network = StudentNetwork(**arguments)
+    network.load_state_dict(weights, assign=True)
+    if sum(weight.numel() * weight.element_size() for weight in weights.values()) > stored_bytes:
+        raise ValueError("its weights are larger than the file")  # views of a few numbers
+    return network.float().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+Stored = tuple[Path, dict[str, Any], dict[str, Tensor]]
+"""The file with the weights, `student` and `state_dict`."""
+
+
+def _read_file(path: Path, map_location: str | torch.device) -> Stored:
+    checkpoint = _read(path, map_location)
     record, state = checkpoint.get("student"), checkpoint.get("state_dict")
     if not isinstance(record, dict) or not isinstance(state, dict):
         raise LitDistillError(f"{path}: holds no student (keys: {_names(checkpoint)}); {HOW_TO_MAKE}")
-    weights = {name.removeprefix(PREFIX): tensor for name, tensor in state.items() if name.startswith(PREFIX)}
+    return path, record, state
+
+
+def _read_folder(folder: Path, map_location: str | torch.device) -> Stored:
+    check_there(folder)
     try:
-        network = StudentNetwork(**record["arguments"])
-        network.load_state_dict(weights)
-    except (KeyError, TypeError, ValueError, RuntimeError, LitDistillError) as error:
-        raise LitDistillError(f"{path}: its student does not fit this version: {_one_line(error)}") from None
-    return SavedStudent(network.to(map_location).eval(), record.get("task"), record.get("training"))
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError:
+        raise LitDistillError(
+            f"{folder}: needs safetensors; python -m pip install 'lit_distill[export]'"
+        ) from None
+    file = folder / SAFETENSORS
+    try:
+        config = read_config(folder)
+        weights = load_file(file, device=str(map_location))
+    except PolicyError as error:
+        raise LitDistillError(str(error)) from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise LitDistillError(f"{file}: damaged: {_one_line(error)}; export again") from None
+    record = {"arguments": config.get("network"), **{key: config.get(key) for key in ("task", "training")}}
+    return file, record, {PREFIX + name: tensor for name, tensor in weights.items()}
 
 
 def _read(path: Path, map_location: str | torch.device) -> dict[str, Any]:

@@ -1,0 +1,318 @@
+"""How long does a chunk take the student, in each format, and how far is that from what the machine could do?
+
+    python experiments/benchmarks/latency.py --output experiments/results/benchmarks/latency.json
+
+Batch 1, two cameras, from numpy arrays to a numpy chunk, checks of the inputs included; weights are random,
+as they do not matter here. Two parts, each with its formats taking turns in one run, so that a busy machine
+slows all of them:
+- `formats`: one shape (`--shape`) in torch (eager, TorchScript), onnxruntime and OpenVINO, with 1 and 2
+  threads, and on a GPU, where there is one, as a CUDA graph;
+- `shapes`: the shapes of `SHAPES` in the deployed formats, one thread.
+Beside them `roofline_ms`: the convolutions' and matrix products' operations over the speed of a large matrix
+product (torch, same threads and precision), and `memory_mib`: what loading and running adds to a fresh
+process. Takes two to three minutes on two cores. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import torch
+from common import options, report
+from torch.utils.flop_counter import FlopCounterMode
+
+from lit_distill import runtime
+from lit_distill.export.formats import write_model
+from lit_distill.export.graph import DeployedStudent
+from lit_distill.networks.student import StudentNetwork
+from lit_distill.runtime import Policy
+from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, PROPRIO_DIM
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "bc_fast": {"hidden": 512},
+    "hidden_256": {"hidden": 256},
+    "channels_16_64": {"channels": (16, 64, 128)},
+    "channels_24_48": {"channels": (24, 48, 128)},
+    "channels_16_48": {"channels": (16, 48, 128)},
+    "channels_16_32": {"channels": (16, 32, 128)},
+    "channels_16_32_weighted": {"channels": (16, 32, 128), "pooling": "weighted_average"},
+    "strides_4_4_2": {"strides": (4, 4, 2)},
+    "kernels_3_3_3": {"kernel_sizes": (3, 3, 3)},
+    "kernels_5_3_1": {"kernel_sizes": (5, 3, 1)},
+}
+"""Name -> what differs from the network's defaults, with a spatial softmax as in conf/bc_fast.yaml."""
+TASK_ROW = 9
+WARM_UP = 10
+TURN_SECONDS = 0.5
+"""A turn ends then: threads that wait for each other get slow where others compute, too."""
+GEMM_SIZE = 1024
+Infer = Callable[[], Any]
+
+MEMORY_PROGRAM = """
+import json, sys, psutil, numpy as np
+sys.path.insert(0, {source!r})
+rss = lambda: psutil.Process().memory_info().rss / 2**20
+image, proprio = np.zeros(({size}, {size}, 3), np.uint8), np.zeros(7, np.float32)
+before = rss()
+{load}
+loaded = rss()
+for _ in range(200):
+    infer()
+print(json.dumps({{"before": before, "loading": loaded - before, "running": rss() - loaded}}))
+"""
+LOAD_POLICY = """
+from policy import Policy
+policy = Policy.load({folder!r}, precision={precision!r})
+infer = lambda: policy(image, image, proprio)
+"""
+LOAD_TORCH = """
+import torch
+from lit_distill.networks.student import StudentNetwork
+torch.set_num_threads(1)
+network = StudentNetwork(**{arguments!r}).eval().requires_grad_(False)
+inputs = [torch.from_numpy(part)[None] for part in (image, image, proprio)]
+infer = lambda: network(*inputs, torch.tensor([0]))
+"""
+
+
+class Bench:
+    """One observation, and the folders that were exported for it."""
+
+    def __init__(self, root: Path, image_size: int) -> None:
+        random = np.random.default_rng(0)
+        self.root, self.image_size = root, image_size
+        views = random.integers(0, 256, (2, image_size, image_size, 3), dtype=np.uint8)
+        self.seen = (views[0], views[1], random.normal(size=PROPRIO_DIM).astype(np.float32))
+
+    def network(self, shape: str) -> StudentNetwork:
+        """A student with random weights."""
+        torch.manual_seed(0)
+        arguments = {"pooling": "spatial_softmax", "image_size": self.image_size, **SHAPES[shape]}
+        return StudentNetwork(**arguments).eval()
+
+    def folder(self, shape: str, format: Any) -> Path:
+        """The shape in a format; without the check, which needs a trained student and the simulator."""
+        folder = self.root / shape / format
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            write_model(self.network(shape), TASK_ROW, format, folder)
+            config = {
+                "model_type": runtime.MODEL_TYPE,
+                "format_version": runtime.FORMAT_VERSION,
+                "image_size": self.image_size,
+                "chunk_length": CHUNK_LENGTH,
+                "action_dim": ACTION_DIM,
+            }
+            (folder / runtime.CONFIG).write_text(json.dumps(config))
+        return folder
+
+    def deployed(self, shape: str, threads: int) -> dict[str, Infer]:
+        """The formats that need no torch."""
+        policies = {
+            name: Policy.load(self.folder(shape, format), threads=threads, precision=precision)
+            for name, format, precision in deployed_formats()
+        }
+        return {name: lambda policy=policy: policy(*self.seen) for name, policy in policies.items()}
+
+    def torch_formats(self, shape: str) -> dict[str, Infer]:
+        """torch on the processor, with as many threads as are set when it is called."""
+        network, row = self.network(shape), torch.tensor([TASK_ROW])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            traced = torch.jit.trace(DeployedStudent(network, TASK_ROW), self._batch())
+            traced = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
+        return {
+            "torch_eager": lambda: network(*self._batch(), row)[0].numpy(),
+            "torchscript": lambda: traced(*self._batch())[0].numpy(),
+        }
+
+    def cuda_graph(self, shape: str) -> Infer:
+        """torch on the GPU: pinned memory, both copies and the network in one graph, one wait at its end."""
+        device = torch.device("cuda")
+        student = DeployedStudent(self.network(shape), TASK_ROW).to(device)
+        pinned = [part.pin_memory() for part in self._batch()]
+        inputs = [part.to(device) for part in pinned]
+        answer = torch.empty(1, CHUNK_LENGTH, ACTION_DIM).pin_memory()
+        hosts = [part.numpy() for part in pinned]
+
+        def step() -> None:
+            for target, source in zip(inputs, pinned, strict=True):
+                target.copy_(source, non_blocking=True)
+            answer.copy_(student(*inputs), non_blocking=True)
+
+        side = torch.cuda.Stream()
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                step()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            step()
+
+        def infer() -> np.ndarray:
+            for host, array in zip(hosts, self.seen, strict=True):
+                host[0] = array
+            graph.replay()
+            torch.cuda.synchronize()
+            return answer[0].numpy().copy()
+
+        return infer
+
+    def _batch(self) -> tuple[torch.Tensor, ...]:
+        return tuple(torch.from_numpy(array)[None] for array in self.seen)
+
+    def memory(self, shape: str) -> dict[str, dict[str, float]]:
+        """MiB that loading and running adds to a fresh process, one thread."""
+        source = self.root / "source"
+        source.mkdir(exist_ok=True)
+        (source / "policy.py").write_bytes(Path(runtime.__file__).read_bytes())
+        loads = {"torch_eager": LOAD_TORCH.format(arguments=self.network(shape).arguments)}
+        for name, format, precision in deployed_formats():
+            loads[name] = LOAD_POLICY.format(folder=str(self.folder(shape, format)), precision=precision)
+        return {
+            name: _run(MEMORY_PROGRAM.format(source=str(source), size=self.image_size, load=load))
+            for name, load in loads.items()
+        }
+
+    def megaflops(self, shape: str) -> float:
+        """Operations of a chunk's convolutions and matrix products, a multiply-add is two."""
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            self.network(shape)(*self._batch(), torch.tensor([TASK_ROW]))
+        return counter.get_total_flops() / 1e6
+
+
+def _run(program: str) -> dict[str, float]:
+    command = [sys.executable, "-c", program]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {key: round(value, 1) for key, value in json.loads(output).items()}
+
+
+def deployed_formats() -> list[tuple[str, str, str]]:
+    """Name, format and precision; bf16 where OpenVINO says that the processor has it."""
+    formats = [("onnxruntime_f32", "onnx", "f32"), ("openvino_f32", "openvino", "f32")]
+    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        formats.append(("openvino_bf16", "openvino", "bf16"))
+    return formats
+
+
+def percentiles(formats: dict[str, Infer], turns: int, calls: int) -> dict[str, dict[str, float]]:
+    """p50, p95 and p99 (ms) of each format; they take turns of `calls` calls, or fewer on a busy machine."""
+    times: dict[str, list[float]] = {name: [] for name in formats}
+    with torch.inference_mode():
+        for _ in range(turns):
+            for name, infer in formats.items():
+                begun = time.perf_counter()
+                for call in range(WARM_UP + calls):
+                    start = time.perf_counter()
+                    infer()
+                    end = time.perf_counter()
+                    if call >= WARM_UP:
+                        times[name].append(1e3 * (end - start))
+                    if end - begun > TURN_SECONDS and call > WARM_UP:
+                        break
+    return {
+        name: dict(
+            zip(("p50", "p95", "p99"), np.percentile(taken, [50, 95, 99]).round(4).tolist(), strict=True)
+        )
+        for name, taken in times.items()
+    }
+
+
+def peak_gflops(dtype: torch.dtype, device: str = "cpu") -> float:
+    """Speed of a large matrix product, the best of a few (GFLOP/s)."""
+    size = GEMM_SIZE if device == "cpu" else 8 * GEMM_SIZE
+    matrix = torch.randn(size, size, device=device).to(dtype)
+    best = float("inf")
+    for _ in range(8):
+        start = time.perf_counter()
+        float((matrix @ matrix)[0, 0])  # waits for a GPU
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best / 1e9
+
+
+def measure_formats(bench: Bench, shape: str, threads: list[int], turns: int, calls: int) -> dict[str, Any]:
+    """One shape in every format, with each number of threads."""
+    megaflops = bench.megaflops(shape)
+    figures: dict[str, Any] = {}
+    for number in threads:
+        torch.set_num_threads(number)
+        formats = bench.torch_formats(shape) | bench.deployed(shape, number)
+        if torch.cuda.is_available():
+            formats["cuda_graph"] = bench.cuda_graph(shape)
+        peaks = {"f32": peak_gflops(torch.float32)}
+        if len(deployed_formats()) > 2:
+            peaks["bf16"] = peak_gflops(torch.bfloat16)
+        if torch.cuda.is_available():
+            peaks["cuda_f32"] = peak_gflops(torch.float32, "cuda")
+        figures[f"{number}_threads"] = {
+            "latency_ms": percentiles(formats, turns, calls),
+            "peak_gflops": {name: round(peak, 1) for name, peak in peaks.items()},
+            "roofline_ms": {name: round(megaflops / peak, 4) for name, peak in peaks.items()},
+        }
+        print(f"{shape}, {number} threads: {figures[f'{number}_threads']['latency_ms']}", flush=True)
+    return figures
+
+
+def measure_shapes(bench: Bench, turns: int, calls: int) -> dict[str, Any]:
+    """Every shape in the deployed formats, one thread, all taking turns."""
+    torch.set_num_threads(1)
+    formats = {
+        f"{shape} {name}": infer for shape in SHAPES for name, infer in bench.deployed(shape, 1).items()
+    }
+    taken = percentiles(formats, turns, calls)
+    figures = {}
+    for shape in SHAPES:
+        network = bench.network(shape)
+        figures[shape] = {
+            "network": network.arguments,
+            "parameters": network.parameter_count,
+            "megaflops": round(bench.megaflops(shape), 1),
+            "p50_ms": {name.split()[1]: ms["p50"] for name, ms in taken.items() if name.split()[0] == shape},
+        }
+        print(f"{shape}: {figures[shape]['megaflops']} MFLOP, {figures[shape]['p50_ms']}", flush=True)
+    return figures
+
+
+def main() -> None:
+    """Parse the arguments, measure, print."""
+    parser = options(__doc__)
+    parser.add_argument("--shape", choices=SHAPES, default="bc_fast", help="of `formats` and `memory_mib`")
+    parser.add_argument("--image-size", type=int, default=128, help="pixels")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--calls", type=int, default=100, help="timed calls of a format in a turn")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as root:
+        bench = Bench(Path(root), arguments.image_size)
+        load = os.getloadavg()[0]
+        formats = measure_formats(bench, arguments.shape, arguments.threads, arguments.turns, arguments.calls)
+        shapes = measure_shapes(bench, arguments.turns, arguments.calls)
+        figures = {
+            "shape": arguments.shape,
+            "image_size": arguments.image_size,
+            "calls_at_most": arguments.turns * arguments.calls,
+            "load_average_before": round(load, 2),
+            "formats": formats,
+            "shapes": shapes,
+            "memory_mib": bench.memory(arguments.shape),
+        }
+        fastest = min(
+            formats[f"{arguments.threads[0]}_threads"]["latency_ms"].items(), key=lambda f: f[1]["p50"]
+        )
+        figures["fastest"] = {"format": fastest[0], "p50_ms": fastest[1]["p50"]}
+    report("latency", figures, arguments.output)
+
+
+if __name__ == "__main__":
+    main()
