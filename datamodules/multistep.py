@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from lit_distill.behaviours import TEACHER
+from lit_distill.behaviours import PERTURBED, TEACHER
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, NEVER, ChunkTransition
 
 
@@ -78,6 +78,7 @@ def transition_arrays(parts: Sequence[ChunkTransition]) -> dict[str, np.ndarray]
         "next_steps_to_success": _steps(next_steps),
         "teacher_actions": np.zeros((CHUNK_LENGTH, ACTION_DIM), np.float32) if label is None else label,
         "relabelled": np.array(label is not None and not taught),
+        "perturbed": np.array(any(part.behaviour.endswith(PERTURBED) for part in parts)),
     }
 
 

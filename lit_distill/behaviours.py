@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # torch is imported where a student acts, and nowhere else
     from lit_distill.networks.policy import StudentPolicy
 
 TEACHER, STUDENT = "teacher", "student"
+PERTURBED = "+noise"
+"""How the name of a behaviour ends whose chunk was perturbed."""
 """Names of who acted; with noise added to what is executed, `teacher+noise` and `student+noise`."""
 
 
@@ -116,7 +118,7 @@ class TeacherBehaviour:
         perturbed = self._noise.perturb(label.actions, random)
         if perturbed is None:
             return Decision(label.actions, label, TEACHER, cost)
-        return Decision(perturbed, label, f"{TEACHER}+noise", cost)
+        return Decision(perturbed, label, TEACHER + PERTURBED, cost)
 
 
 class StudentBehaviour:
@@ -196,7 +198,7 @@ class MixtureBehaviour:
         if self._noise.probability:
             perturbed = self._noise.perturb(self._running, random)
             if perturbed is not None:
-                self._acting, self._running = f"{STUDENT}+noise", perturbed
+                self._acting, self._running = STUDENT + PERTURBED, perturbed
 
 
 # -- recipes: small, picklable descriptions from which a worker process builds its behaviour ------------

@@ -303,3 +303,4 @@ class ReplayBatch(TypedDict):
     next_steps_to_success: torch.Tensor  # float32 [B], n of s_{i+ℓ}; at terminal chunks 0 or infinite
     teacher_actions: torch.Tensor  # float32 [B, K, A], 0 where `relabelled` is false
     relabelled: torch.Tensor  # bool [B], the teacher labelled this state, but somebody else acted
+    perturbed: torch.Tensor  # bool [B], part of the action was noise, which nobody chose

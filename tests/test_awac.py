@@ -177,6 +177,17 @@ def test_the_loss_is_critic_error_plus_weighted_log_probability(student: str, tm
     torch.testing.assert_close(made.training_step(batch, 0), expected)
 
 
+def test_a_perturbed_chunk_teaches_the_actor_by_its_factor(student: str, tmp_path: Path):
+    made, batch = hand_made(student, tmp_path, shift_pixels=0, perturbed_weight=0.25)
+    made.log_dict = lambda *arguments, **options: None  # type: ignore[method-assign,assignment]
+    undisturbed = made.training_step(batch, 0)
+    batch["perturbed"][:10] = True
+    mean, log_std = made.policy(batch)
+    density = torch.distributions.Normal(mean, log_std.exp()).log_prob(batch["actions"])
+    missing = (0.75 * density * batch["mask"][..., None]).sum((1, 2))[:10].sum() / len(density)
+    torch.testing.assert_close(made.training_step(batch, 0) - undisturbed, missing)
+
+
 def test_the_teachers_chunk_is_a_second_action_where_it_was_relabelled(student: str, tmp_path: Path):
     made, batch = hand_made(student, tmp_path, shift_pixels=0, relabel_weight=0.5)
     made.log_dict = lambda *arguments, **options: None  # type: ignore[method-assign,assignment]

@@ -143,6 +143,13 @@ def test_a_chunk_that_somebody_else_took_part_in_can_be_relabelled(make_episode:
     assert [bool(part["relabelled"]) for part in multistep(mixed, 0, 8)] == [True, True, False]
 
 
+def test_noise_in_any_part_is_told(make_episode: MakeEpisode):
+    episode = steps_of(make_episode(TASK, "student", 0, chunks=3), 4, 4, 4)
+    names = ("student", "student+noise", "student")
+    mixed = [dataclasses.replace(part, behaviour=name) for part, name in zip(episode, names, strict=True)]
+    assert [bool(part["perturbed"]) for part in multistep(mixed, 0, 8)] == [True, True, False]
+
+
 def test_batches_are_half_teacher_half_student_whatever_their_numbers():
     teacher, student = np.arange(3), np.arange(100, 1000)
     drawn = balanced_indices(teacher, student, 64, seed=0, step=7)

@@ -91,6 +91,7 @@ def _arrays(rows: list[tuple[float, float, int, float, bool, bool, float, float,
         "next_steps_to_success": torch.full((len(x),), torch.nan),
         "teacher_actions": torch.zeros_like(actions),
         "relabelled": torch.zeros(len(x), dtype=torch.bool),
+        "perturbed": torch.zeros(len(x), dtype=torch.bool),
     }
 
 

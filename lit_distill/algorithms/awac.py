@@ -22,7 +22,8 @@ Ours, where the paper is silent: the values of gamma, lambda_TPR, lambda_AWAC, w
 (conf/awac.yaml); the critic looks at the features of the student that AWAC starts from, which stay as they
 are, so each observation is encoded once (`EncodedObservations`); mu(s') is computed for all
 observations together every `mean_every` steps; `relabel_weight` adds the teacher's chunk at student states
-as a second action to eq. (8), with its own advantage.
+as a second action to eq. (8), with its own advantage; `perturbed_weight` below 1 lets chunks that noise was
+part of teach the critics more than the actor: a Gaussian's log-likelihood is ruled by its largest residuals.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ class AWAC(LightningModule):
         actor_start: Steps in which the critic alone is trained, before the first actor update.
         mean_every: Steps between two computations of mu(s') for all observations; 1 is exact.
         relabel_weight: Weight of the teacher's chunk at student states as a second action in eq. (8); 0: off.
+        perturbed_weight: Factor of eq. (8) where noise was part of the executed chunk; 1: to the letter.
         critic_hidden: Width of the critics' hidden layers.
         execute_steps: Rows of a chunk that are executed before the next look.
         shift_pixels: Random shift of the actor's views, in pixels.
@@ -105,6 +107,7 @@ class AWAC(LightningModule):
         actor_start: int = 0,
         mean_every: int = 1,
         relabel_weight: float = 0.0,
+        perturbed_weight: float = 1.0,
         critic_hidden: int = 256,
         execute_steps: int = CHUNK_LENGTH,
         shift_pixels: int = 2,
@@ -129,6 +132,7 @@ class AWAC(LightningModule):
         self.actor_lr, self.critic_lr, self.weight_decay = actor_lr, critic_lr, weight_decay
         self.schedule: Schedule = schedule
         self.actor_start, self.mean_every, self.relabel_weight = actor_start, mean_every, relabel_weight
+        self.perturbed_weight = perturbed_weight
         self.shift = RandomShift(shift_pixels)
         self.seed = seed
         self._resumed = False
@@ -192,7 +196,8 @@ class AWAC(LightningModule):
             a = advantage(self.critic(features, batch["actions"]), q_mean)  # (6)
             w = advantage_weight(a, self.lambda_awac, self.w_max)  # (7)
         log_pi = log_probability(batch["actions"], mean, log_std, batch["mask"])
-        actor_loss = actor_error(w, log_pi).mean()  # (8)
+        chosen = torch.where(batch["perturbed"], self.perturbed_weight, 1.0)
+        actor_loss = (chosen * actor_error(w, log_pi)).mean()  # (8)
         if self.relabel_weight:
             actor_loss = actor_loss + self.relabel_weight * self._relabelled(
                 batch, features, mean, log_std, q_mean

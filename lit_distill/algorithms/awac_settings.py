@@ -10,7 +10,16 @@ Potential = Literal["value", "steps"]
 
 RECORDED = (
     *("init_from", "gamma", "lambda_tpr", "potential", "lambda_awac", "w_max", "tau", "actor_lr"),
-    *("critic_lr", "weight_decay", "schedule", "actor_start", "mean_every", "relabel_weight", "seed"),
+    *(
+        "critic_lr",
+        "weight_decay",
+        "schedule",
+        "actor_start",
+        "mean_every",
+        "relabel_weight",
+        "perturbed_weight",
+        "seed",
+    ),
 )
 """Arguments that a checkpoint, and so a results file, tells."""
 
@@ -30,6 +39,7 @@ def check_settings(given: dict[str, Any]) -> None:
         "actor_start": (given["actor_start"] >= 0, "0 or more"),
         "mean_every": (given["mean_every"] >= 1, "at least 1"),
         "relabel_weight": (given["relabel_weight"] >= 0.0, "0 (off) or more"),
+        "perturbed_weight": (0.0 <= given["perturbed_weight"] <= 1.0, "in [0, 1]"),
         "seed": (given["seed"] >= 0, "0 or more"),
     }
     for name, (allowed, range_text) in ranges.items():
