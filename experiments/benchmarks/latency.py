@@ -212,19 +212,19 @@ def percentiles(formats: dict[str, Infer], turns: int, calls: int) -> dict[str, 
     with torch.inference_mode():
         for _ in range(turns):
             for name, infer in formats.items():
+                recorded: list[float] = []
                 begun = time.perf_counter()
                 for call in range(WARM_UP + calls):
                     start = time.perf_counter()
                     infer()
                     end = time.perf_counter()
-                    if call >= WARM_UP:
-                        times[name].append(1e3 * (end - start))
-                    if end - begun > TURN_SECONDS and call > WARM_UP:
+                    if call >= WARM_UP or end - begun > TURN_SECONDS / 2:
+                        recorded.append(1e3 * (end - start))
+                    if end - begun > TURN_SECONDS:
                         break
+                times[name] += recorded
     return {
-        name: dict(
-            zip(("p50", "p95", "p99"), np.percentile(taken, [50, 95, 99]).round(4).tolist(), strict=True)
-        )
+        name: {f"p{share}": round(float(np.percentile(taken, share)), 4) for share in (50, 95, 99)}
         for name, taken in times.items()
     }
 
@@ -264,15 +264,15 @@ def measure_formats(bench: Bench, shape: str, threads: list[int], turns: int, ca
     return figures
 
 
-def measure_shapes(bench: Bench, turns: int, calls: int) -> dict[str, Any]:
-    """Every shape in the deployed formats, one thread, all taking turns."""
+def measure_shapes(bench: Bench, shapes: list[str], turns: int, calls: int) -> dict[str, Any]:
+    """Some shapes in the deployed formats, one thread, all taking turns."""
     torch.set_num_threads(1)
     formats = {
-        f"{shape} {name}": infer for shape in SHAPES for name, infer in bench.deployed(shape, 1).items()
+        f"{shape} {name}": infer for shape in shapes for name, infer in bench.deployed(shape, 1).items()
     }
     taken = percentiles(formats, turns, calls)
     figures = {}
-    for shape in SHAPES:
+    for shape in shapes:
         network = bench.network(shape)
         figures[shape] = {
             "network": network.arguments,
@@ -288,6 +288,7 @@ def main() -> None:
     """Parse the arguments, measure, print."""
     parser = options(__doc__)
     parser.add_argument("--shape", choices=SHAPES, default="bc_fast", help="of `formats` and `memory_mib`")
+    parser.add_argument("--shapes", nargs="*", choices=SHAPES, default=list(SHAPES), help="of `shapes`")
     parser.add_argument("--image-size", type=int, default=128, help="pixels")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--turns", type=int, default=10)
@@ -297,7 +298,7 @@ def main() -> None:
         bench = Bench(Path(root), arguments.image_size)
         load = os.getloadavg()[0]
         formats = measure_formats(bench, arguments.shape, arguments.threads, arguments.turns, arguments.calls)
-        shapes = measure_shapes(bench, arguments.turns, arguments.calls)
+        shapes = measure_shapes(bench, arguments.shapes, arguments.turns, arguments.calls)
         figures = {
             "shape": arguments.shape,
             "image_size": arguments.image_size,

@@ -78,6 +78,22 @@ def _write_onnx(student: DeployedStudent, image_size: int, path: Path) -> None:
             external_data=False,
             verbose=False,
         )
+    _forget_where_it_was_made(path)
+
+
+def _forget_where_it_was_made(path: Path) -> None:
+    """Remove the stack traces, with this machine's paths, that the exporter writes beside every operation."""
+    import onnx
+
+    model = onnx.load(path)
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    for function in model.functions:
+        for part in (function, *function.node):
+            part.ClearField("metadata_props")
+            part.ClearField("doc_string")
+    onnx.save(model, path)
 
 
 @contextlib.contextmanager
