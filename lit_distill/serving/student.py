@@ -156,7 +156,8 @@ class StudentService:
             views = self._view(request, IMAGE)[:, ::-1], self._view(request, WRIST)[:, ::-1]
             proprio = proprio_of_state(_numbers(request, STATE, STATE_DIM))
         try:
-            return {"actions": self._policy(*views, proprio.astype(np.float32))}
+            with np.errstate(over="ignore"):  # beyond a float32 is inf, which the policy refuses
+                return {"actions": self._policy(*views, proprio.astype(np.float32))}
         except PolicyError as error:
             raise RequestError(str(error)) from None
 
