@@ -9,9 +9,9 @@ every look one transition over up to `execute_steps` executed steps is made, see
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -34,25 +34,49 @@ from lit_distill.tasks import embedding_row, get_task
 if TYPE_CHECKING:
     from lit_distill.collection import CollectSettings
 
+Draw = Literal["transition", "episode"]
+"""What is drawn alike."""
 ENCODE_BATCH = 64
 """Observations per batch where every one is computed once."""
 
 
-def balanced_indices(
-    teacher: np.ndarray, student: np.ndarray, batch_size: int, seed: int, step: int
-) -> np.ndarray:
+class Side(NamedTuple):
+    """The transitions that one half of each batch is drawn from.
+
+    Attributes:
+        numbers: int64 [n].
+        shares: float64 [n], with which probability each is drawn; they add up to 1.
+    """
+
+    numbers: np.ndarray
+    shares: np.ndarray
+
+    @classmethod
+    def of(cls, episodes: Sequence[range], draw: Draw) -> Side:
+        """All transitions of these episodes, each alike, or each episode alike."""
+        numbers = np.concatenate([np.arange(episode.start, episode.stop) for episode in episodes])
+        lengths = np.array([len(episode) for episode in episodes])
+        weights = np.repeat(1.0 / lengths if draw == "episode" else np.ones(len(lengths)), lengths)
+        return cls(numbers, weights / weights.sum())
+
+    def drawn(self, count: int, random: np.random.Generator) -> np.ndarray:
+        """So many of them, int64 [count], with replacement."""
+        places = np.searchsorted(np.cumsum(self.shares), random.random(count), side="right")
+        return self.numbers[np.minimum(places, len(self.numbers) - 1)]  # a sum may end just below 1
+
+
+def balanced_indices(teacher: Side, student: Side, batch_size: int, seed: int, step: int) -> np.ndarray:
     """The samples of global batch `step`: a pure function of its arguments.
 
     Args:
-        teacher, student: int64, numbers of the transitions of either side.
+        teacher, student: either side.
         batch_size: B, even.
 
     Returns:
         int64 [B], drawn with replacement, the two sides taking turns.
     """
     random = np.random.default_rng([seed, step])
-    half = batch_size // 2
-    sides = [side[random.integers(len(side), size=half)] for side in (teacher, student)]
+    sides = [side.drawn(batch_size // 2, random) for side in (teacher, student)]
     return np.stack(sides, axis=1).ravel()
 
 
@@ -64,6 +88,8 @@ class ReplayDataModule(LightningDataModule):
         root: folder that holds a folder of shards per task.
         students: which rollouts are the students': student, dagger-1, ...; dagger: all of its rounds.
         batch_size: transitions per training step, over all processes together; even for each of them.
+        draw: either side's half of a batch: `transition`, every transition alike, or `episode`, every episode
+            alike and of it every transition: a rollout that is stuck until the horizon has many.
         steps_per_epoch: batches that make an epoch: data drawn with replacement have no end.
         execute_steps: most control steps of one transition: the actions executed of each chunk (paper: 16).
         held_out: share of the episodes of each source that is kept for validation.
@@ -81,6 +107,7 @@ class ReplayDataModule(LightningDataModule):
         root: str = "data",
         students: list[str] = ["student"],  # noqa: B006 (never changed; a list is what YAML gives)
         batch_size: int = 64,
+        draw: Draw = "transition",
         steps_per_epoch: int = 100,
         execute_steps: int = CHUNK_LENGTH,
         held_out: float = 0.1,
@@ -91,6 +118,7 @@ class ReplayDataModule(LightningDataModule):
         super().__init__()
         for name, allowed, range_text, value in (
             ("batch_size", batch_size >= 2 and batch_size % 2 == 0, "even, at least 2", batch_size),
+            ("draw", draw in get_args(Draw), " or ".join(get_args(Draw)), draw),
             ("steps_per_epoch", steps_per_epoch >= 1, "at least 1", steps_per_epoch),
             ("execute_steps", 1 <= execute_steps <= CHUNK_LENGTH, f"in 1..{CHUNK_LENGTH}", execute_steps),
             ("held_out", 0.0 < held_out <= 0.5, "above 0 and at most 0.5", held_out),
@@ -113,7 +141,9 @@ class ReplayDataModule(LightningDataModule):
         self._batch_size, self._steps = batch_size, steps_per_epoch
         self._execute_steps, self._held_out, self._seed = execute_steps, held_out, seed
         self._arrays: dict[str, Tensor] = {}
-        self._sides: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._draw: Draw = draw
+        self._sides: dict[str, Side] = {}
+        self._validation: dict[str, np.ndarray] = {}
         self._ends: list[int] = []
 
     @property
@@ -135,17 +165,18 @@ class ReplayDataModule(LightningDataModule):
         if self._arrays:
             return
         parts: list[dict[str, np.ndarray]] = []
-        members: dict[str, list[list[int]]] = {TEACHER: [[], []], STUDENT: [[], []]}
+        members: dict[str, list[list[range]]] = {TEACHER: [[], []], STUDENT: [[], []]}
         for source in all_rounds(self.folder, [TEACHER, *self._students]):
             side = TEACHER if source == TEACHER else STUDENT
             for held_out, selection in enumerate(split(self.folder, [source], self._held_out, False)):
                 for episode in _episodes(self.folder, selection):
                     first = len(parts)
                     parts += multistep(episode, first, self._execute_steps)
-                    members[side][held_out] += range(first, len(parts))
+                    members[side][held_out].append(range(first, len(parts)))
                     self._ends.append(len(parts))
         self._arrays = {key: torch.from_numpy(np.stack([part[key] for part in parts])) for key in parts[0]}
-        self._sides = {side: (np.array(both[0]), np.array(both[1])) for side, both in members.items()}
+        self._sides = {side: Side.of(both[0], self._draw) for side, both in members.items()}
+        self._validation = {side: Side.of(both[1], "transition").numbers for side, both in members.items()}
         self._say_what_is_unshaped()
 
     def _say_what_is_unshaped(self) -> None:
@@ -178,7 +209,7 @@ class ReplayDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """Every held-out transition once."""
-        held_out = np.concatenate([side[1] for side in self._sides.values()])
+        held_out = np.concatenate(list(self._validation.values()))
         batching = self._batching(len(held_out), keep_all=True)
         dataset = _EveryBatch(self, held_out, batching)
         return DataLoader(dataset, batch_size=None, sampler=BatchOrder(dataset, batching, fixed=True))
@@ -189,7 +220,7 @@ class ReplayDataModule(LightningDataModule):
 
     def held_out_potentials(self) -> list[tuple[bool, np.ndarray]]:
         """Of every held-out episode: whether it succeeded, and V* at its looks, float32 [n] (NaN: none)."""
-        held_out = {int(number) for side in self._sides.values() for number in side[1]}
+        held_out = {int(number) for numbers in self._validation.values() for number in numbers}
         success, value = (self._arrays[key].numpy() for key in ("success", "value"))
         return [
             (bool(success[first]), value[first:end])
@@ -201,14 +232,15 @@ class ReplayDataModule(LightningDataModule):
         """Transitions of both sides, for the log."""
         return {
             f"{part}_{side}_transitions": len(numbers)
-            for side, both in self._sides.items()
-            for part, numbers in zip(("train", "val"), both, strict=True)
+            for side, training in self._sides.items()
+            for part, numbers in (("train", training.numbers), ("val", self._validation[side]))
         }
 
     def draw(self, step: int) -> np.ndarray:
         """The transitions of global batch `step`, int64 [B]."""
-        teacher, student = (self._sides[side][0] for side in (TEACHER, STUDENT))
-        return balanced_indices(teacher, student, self._batch_size, self._seed, step)
+        return balanced_indices(
+            self._sides[TEACHER], self._sides[STUDENT], self._batch_size, self._seed, step
+        )
 
     def gather(self, numbers: np.ndarray) -> ReplayBatch:
         """The batch of these transitions."""

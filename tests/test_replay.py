@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from datamodules.multistep import multistep, transition_arrays
-from datamodules.replay import ReplayDataModule, balanced_indices
+from datamodules.replay import ReplayDataModule, Side, balanced_indices
 from datamodules.selection import all_rounds, is_held_out
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import ChunkTransition
@@ -151,14 +151,25 @@ def test_noise_in_any_part_is_told(make_episode: MakeEpisode):
 
 
 def test_batches_are_half_teacher_half_student_whatever_their_numbers():
-    teacher, student = np.arange(3), np.arange(100, 1000)
+    teacher, student = (Side.of([episode], "transition") for episode in (range(3), range(100, 1000)))
     drawn = balanced_indices(teacher, student, 64, seed=0, step=7)
-    assert np.isin(drawn[0::2], teacher).all() and np.isin(drawn[1::2], student).all()
+    assert np.isin(drawn[0::2], teacher.numbers).all() and np.isin(drawn[1::2], student.numbers).all()
     assert len(drawn) == 64 and len(np.unique(drawn[0::2])) == 3  # with replacement
 
 
+def test_every_transition_or_every_episode_is_drawn_alike():
+    """An episode of 90 transitions and one of 10: shares 9 to 1, or 1 to 1."""
+    episodes = [range(10, 100), range(200, 210)]
+    for draw, share in (("transition", 0.1), ("episode", 0.5)):
+        side = Side.of(episodes, draw)
+        assert side.shares[-10:].sum() == pytest.approx(share)
+        drawn = side.drawn(20_000, np.random.default_rng(0))
+        assert (drawn >= 200).mean() == pytest.approx(share, abs=0.02)
+        assert set(drawn.tolist()) == {*range(10, 100), *range(200, 210)}
+
+
 def test_the_drawing_is_a_pure_function_of_seed_and_step():
-    sides = np.arange(50), np.arange(50, 90)
+    sides = Side.of([range(50)], "transition"), Side.of([range(50, 90)], "transition")
     first = balanced_indices(*sides, 16, seed=1, step=3)
     np.testing.assert_array_equal(first, balanced_indices(*sides, 16, seed=1, step=3))
     assert (first != balanced_indices(*sides, 16, seed=1, step=4)).any()
@@ -237,6 +248,7 @@ def test_two_ranks_share_the_batches_of_one(root: Path):
         ({"steps_per_epoch": 0}, "steps_per_epoch: must be at least 1"),
         ({"held_out": 0.0}, "held_out: must be above 0"),
         ({"students": ["teacher"]}, "students: name at least one source but teacher"),
+        ({"draw": "chunk"}, "draw: must be transition or episode"),
         ({"students": []}, "students: name at least one"),
     ],
 )
