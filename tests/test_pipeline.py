@@ -511,16 +511,17 @@ def test_controls_begin_where_awac_does_and_have_folders_of_their_own(
     plain = {"model.init_args.lambda_tpr": 0.0}
     with pytest.raises(LitDistillError, match="unshaped would write over the checkpoints in runs/tiny_awac/"):
         run_with(commands, [TASK], replace(awac, beside_awac={"unshaped": Beside("tiny_awac.yaml", plain)}))
-    options = plain | {"trainer.logger.init_args.name": "tiny_unshaped/${data.init_args.task}"}
-    keep = {"trainer.callbacks": json.loads(json.dumps(awac_config()["trainer"]["callbacks"]))}
-    keep["trainer.callbacks"][0]["init_args"]["dirpath"] = f"runs/tiny_unshaped/{TASK}"
-    study = replace(awac, beside_awac={"unshaped": Beside("tiny_awac.yaml", options | keep)})
+    config = awac_config()
+    config["trainer"]["callbacks"][0]["init_args"]["dirpath"] = "runs/${trainer.logger.init_args.name}"
+    Path("tiny_beside.yaml").write_text(yaml.safe_dump(config))
+    study = replace(awac, beside_awac={"unshaped": Beside("tiny_beside.yaml", plain)})
     with pytest.raises(LitDistillError, match="beside_awac: unshaped needs awac_config"):
         run_with(commands, [TASK], replace(study, awac_config=None))
     run_with(commands, [TASK], study)
     assert commands.take() == ["collect", *["fit", "test"] * 4, "evaluate"]
     result = json.loads(Path(f"experiments/results/demo/{TASK}-unshaped-dev3.json").read_text())
     assert result["config"]["training"]["lambda_tpr"] == 0.0
+    assert Path(f"runs/unshaped/{TASK}/last.ckpt").is_file()
     assert result["config"]["training"]["init_from"] == f"runs/tiny_dagger/{TASK}/best.ckpt"
 
 

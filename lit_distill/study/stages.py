@@ -68,7 +68,7 @@ class Beside:
 
     Attributes:
         config: YAML file for `fit` and `test`.
-        options: keys of that file with other values.
+        options: keys of that file with other values; its TensorBoard folder is named after its results.
     """
 
     config: str
@@ -105,7 +105,7 @@ class Study:
             if config is not None:
                 students.append(Student(method, config, options, method, f"test {method}"))
         for method, beside in self.beside_awac.items():
-            options = beside.options
+            options = {"trainer.logger.init_args.name": method + "/${data.init_args.task}", **beside.options}
             students.append(Student(method, beside.config, options, method, f"test {method}"))
         return students
 
@@ -138,7 +138,7 @@ def check_students(task: str, study: Study) -> None:
         if folders[number] in folders[:number]:
             raise LitDistillError(
                 f"{student.config}: {student.method} would write over the checkpoints in {folders[number]}; "
-                "give it another trainer.logger.init_args.name"
+                "let their dirpath be runs/${trainer.logger.init_args.name}"
             )
         if student.method in study.beside_awac:
             if study.awac_config is None:
