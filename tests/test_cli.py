@@ -627,7 +627,10 @@ def test_a_teacher_is_chosen_by_class_path_in_every_command_that_asks_one(
 
 def test_a_command_of_two_words_says_which_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve"]) == 2
-    assert "error: serve: what? `python -m lit_distill serve teacher`" in capsys.readouterr().err
+    assert (
+        "error: serve: what? `python -m lit_distill serve student` or `python -m lit_distill serve teacher`"
+        in capsys.readouterr().err
+    )
     assert main(["serve", "teacher", "--teacher.checkpoint", "x"]) == 2
     assert "a teacher's arguments go together: --teacher.init_args '{KEY: VALUE" in capsys.readouterr().err
 
