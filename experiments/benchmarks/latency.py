@@ -40,7 +40,8 @@ from lit_distill.runtime import Policy
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, PROPRIO_DIM
 
 SHAPES: dict[str, dict[str, Any]] = {
-    "bc_fast": {"hidden": 512},
+    "bc_fast": {"channels": (16, 32, 128), "hidden": 512},
+    "wide": {"hidden": 512},
     "hidden_256": {"hidden": 256},
     "channels_16_64": {"channels": (16, 64, 128)},
     "channels_24_48": {"channels": (24, 48, 128)},
