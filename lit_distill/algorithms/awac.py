@@ -15,8 +15,8 @@ it that are executed before the next look, so that the critic cannot read the ou
 action; pi_phi: a Gaussian around it, whose log standard deviation is a second head on the same
 features, used here and never deployed; log pi: the sum over the l executed rows and the A dimensions.
 
-The scale of log pi grows with l. It is left as eq. (8) has it: l < K occurs only where an episode ends, and
-Adam divides the loss's scale out.
+The scale of log pi grows with l. It is left as eq. (8) has it: all chunks have the `execute_steps` of the
+data, fewer only where an episode ends, and Adam divides the loss's scale out.
 
 Ours, where the paper is silent: the values of gamma, lambda_TPR, lambda_AWAC, w_max, tau and learning rates
 (conf/awac.yaml); the critic looks at the features of the student that AWAC starts from, which stay as they
@@ -307,8 +307,12 @@ class AWAC(LightningModule):
             ],
             weight_decay=self.weight_decay,
         )
-        steps = lambda: int(self.trainer.estimated_stepping_batches)  # noqa: E731
-        return scheduled(optimizer, self.schedule, self.trainer, steps)
+        return scheduled(
+            optimizer,
+            self.schedule,
+            self.trainer,
+            lambda: int(self.trainer.estimated_stepping_batches),
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what `load_student` needs, and mu(s) as of the last refresh, for an exact resume."""
