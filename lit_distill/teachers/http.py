@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lit_distill.errors import LitDistillError
-from lit_distill.teachers.remote import Unreachable
+from lit_distill.teachers.remote import Unreachable, authorization, one_line, token_refused
 from lit_distill.teachers.replies import BadAnswer
 
 CONNECT_SECONDS = 5.0
@@ -35,7 +35,7 @@ class HttpConnection:
         self._client = httpx.Client(
             base_url=url,
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_SECONDS)),
-            headers={"Authorization": f"Api-Key {token}"} if token else {},
+            headers=authorization(token),
             trust_env=False,  # a proxy between two machines of a laboratory is never meant
         )
 
@@ -51,10 +51,9 @@ class HttpConnection:
         try:
             response = self._client.request(method, path, json=body)
         except self._errors as error:
-            text = " ".join(str(error).split())
-            raise Unreachable(f"{type(error).__name__}{': ' if text else ''}{text}") from None
+            raise Unreachable(one_line(error)) from None
         if response.status_code in (401, 403):
-            raise LitDistillError(f"token_env: {self.name} refuses the token, or wants one")
+            raise token_refused(self.name)
         if response.status_code in BUSY:
             raise Unreachable(f"status {response.status_code}")
         try:

@@ -224,3 +224,19 @@ def check_url(url: str, schemes: tuple[str, ...]) -> str:
     if parts.username or parts.password or parts.query:
         raise LitDistillError("server: holds credentials; name an environment variable in token_env instead")
     return url.rstrip("/")
+
+
+def authorization(token: str | None) -> dict[str, str]:
+    """The header that shows a server its token; none without one."""
+    return {"Authorization": f"Api-Key {token}"} if token else {}
+
+
+def token_refused(name: str) -> LitDistillError:
+    """What to raise when a server turns the token away (status 401 or 403)."""
+    return LitDistillError(f"token_env: {name} refuses the token, or wants one")
+
+
+def one_line(error: Exception) -> str:
+    """Kind and text of an error of a network library, in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}{': ' if text else ''}{text}"

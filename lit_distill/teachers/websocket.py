@@ -7,7 +7,7 @@ from typing import Any
 
 from lit_distill.errors import LitDistillError
 from lit_distill.serving.wire import WireError, pack, unpack
-from lit_distill.teachers.remote import Unreachable
+from lit_distill.teachers.remote import Unreachable, authorization, one_line, token_refused
 from lit_distill.teachers.replies import BadAnswer
 
 CONNECT_SECONDS = 10.0
@@ -33,7 +33,7 @@ class WebsocketConnection:
             ) from None
         self.name = url
         self._timeout_s = timeout_s
-        self._headers = {"Authorization": f"Api-Key {token}"} if token else {}
+        self._headers = authorization(token)
         self._connection: Any = None
         self._stack = contextlib.ExitStack()
         self._metadata: dict[str, Any] = {}
@@ -53,7 +53,7 @@ class WebsocketConnection:
             frame = self._connection.recv(timeout=self._timeout_s)
         except (OSError, EOFError, WebSocketException) as error:  # OSError: a TimeoutError, too
             self.close()  # what comes late must not be taken for the next answer
-            raise Unreachable(_one_line(error)) from None
+            raise Unreachable(one_line(error)[:200]) from None
         if isinstance(frame, str):
             raise BadAnswer(" ".join(frame.split())[:200])
         try:
@@ -86,17 +86,12 @@ class WebsocketConnection:
             self._connection = self._stack.enter_context(opened)
         except InvalidStatus as error:
             if error.response.status_code in (401, 403):
-                raise LitDistillError(f"token_env: {self.name} refuses the token, or wants one") from None
-            raise Unreachable(_one_line(error)) from None
+                raise token_refused(self.name) from None
+            raise Unreachable(one_line(error)[:200]) from None
         except (OSError, EOFError, WebSocketException) as error:
-            raise Unreachable(_one_line(error)) from None
+            raise Unreachable(one_line(error)[:200]) from None
         try:
             self._metadata = unpack(self._connection.recv(timeout=CONNECT_SECONDS))
         except (OSError, EOFError, WebSocketException, WireError) as error:
             self.close()
-            raise Unreachable(f"no metadata: {_one_line(error)}") from None
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}{': ' if text else ''}{text}"[:200]
+            raise Unreachable(f"no metadata: {one_line(error)[:200]}") from None
