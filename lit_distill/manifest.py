@@ -29,10 +29,10 @@ MANIFEST_NAME = "manifest.json"
 _SHARD_NAME = re.compile(rf"(?P<task>[^./]+?)-(?P<source>{SOURCE_PATTERN.pattern})-\d{{5,}}\.tar")
 
 
-def collect_command(folder: Path) -> str:
-    """The command that makes the teacher's shards of a task in its folder `root/task`."""
+def collect_command(folder: Path, config: str = "conf/collect.yaml") -> str:
+    """The command that makes the shards of a task in its folder `root/task`, by default the teacher's."""
     options = f"--task {folder.name} --root {folder.parent}"
-    return f"python -m lit_distill collect --config conf/collect.yaml {options}"
+    return f"python -m lit_distill collect --config {config} {options}"
 
 
 HOW_TO_REMAKE = "run the command that made it (collect, fit or pipeline) again"
