@@ -46,6 +46,7 @@ from lit_distill.algorithms.awac_terms import (
     effective_sample_size,
     log_probability,
     shaped_return,
+    step_potential,
     td_target,
 )
 from lit_distill.algorithms.encoded_observations import EncodedObservations
@@ -236,7 +237,8 @@ class AWAC(LightningModule):
         """V*(s_i) and V*(s_{i+l}), float32 [B] each, NaN where one is missing."""
         if self.potential == "value":
             return batch["value"], batch["next_value"]
-        return self.gamma ** batch["steps_to_success"], self.gamma ** batch["next_steps_to_success"]
+        now, after = batch["steps_to_success"], batch["next_steps_to_success"]
+        return step_potential(now, self.gamma), step_potential(after, self.gamma)
 
     def policy(self, batch: ReplayBatch) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation of pi_phi(. | s), float32 [B, K, A] each."""
