@@ -137,6 +137,7 @@ class AWAC(LightningModule):
         self.shift = RandomShift(shift_pixels)
         self.seed = seed
         self._resumed = False
+        self._resumed_observations: dict[str, Any] | None = None
         self._observations: EncodedObservations | None = None
 
     # -- hooks ---------------------------------------------------------------------------------------
@@ -156,13 +157,13 @@ class AWAC(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Nothing is resumed until a checkpoint is loaded, which Lightning does after this."""
-        self._resumed = False
+        self._resumed, self._resumed_observations = False, None
         self._observations = None
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A resumed run starts from its checkpoint and from nothing else."""
         self._resumed = True
-        self._resumed_mean = checkpoint.get("mean")
+        self._resumed_observations = checkpoint.get("observations")
 
     def on_fit_start(self) -> None:
         """Warm start, then encode every observation once."""
@@ -176,8 +177,8 @@ class AWAC(LightningModule):
             self.network.load_state_dict(student.network.state_dict())
             self.critic_encoder.load_state_dict(self.network.state_dict())
         known = self._known()
-        if self._resumed and self._resumed_mean is not None:
-            known.mean = self._resumed_mean.to(self.device)
+        if self._resumed_observations is not None:
+            known.load_state_dict(self._resumed_observations)
 
     def on_train_batch_start(self, batch: ReplayBatch, batch_idx: int) -> None:
         """Every `mean_every` steps bring mu(s') up to the present student."""
@@ -323,7 +324,7 @@ class AWAC(LightningModule):
         task = getattr(getattr(self.trainer, "datamodule", None), "task", None)
         checkpoint["student"] = student_record(self.network, task, training)
         if self._observations is not None:
-            checkpoint["mean"] = self._observations.mean.cpu()
+            checkpoint["observations"] = self._observations.state_dict()
 
     # -- what is known of every observation ------------------------------------------------------------
 
