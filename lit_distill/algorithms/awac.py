@@ -204,19 +204,19 @@ class AWAC(LightningModule):
             actor_loss = actor_loss + self.relabel_weight * self._relabelled(
                 batch, features, mean, log_std, q_mean
             )
+        all_a, all_w = self._of_all_processes(a, w)
         terms = {
             "reward/chunk": returns.mean(),
             "reward/shaped": shaped.mean(),
             "critic/loss": critic_loss,
-            "critic/target": y.mean(),
-            "actor/loss": actor_loss,
-            "actor/log_probability": log_pi.mean(),
+            "advantage/mean": all_a.mean(),
+            "advantage/std": all_a.std(correction=0),
+            "weight/max": all_w.max(),
+            "weight/clipped": (all_w >= self.w_max).float().mean(),
+            "weight/effective_sample_size": effective_sample_size(all_w),
             "actor/log_std": log_std.mean(),
-            "advantage/mean": a.mean(),
-            "advantage/std": a.std(correction=0),
-            "weight/max": w.max(),
-            "weight/clipped": (w >= self.w_max).float().mean(),
-            "weight/effective_sample_size": effective_sample_size(w),
+            "actor/log_probability": log_pi.mean(),
+            "actor/loss": actor_loss,
         }
         self._log_terms(terms, len(y))
         return critic_loss + (self.global_step >= self.actor_start) * actor_loss
@@ -334,6 +334,13 @@ class AWAC(LightningModule):
             self._observations = EncodedObservations.of(self.critic_encoder, observations, self.device)
             self._observations.update(self.network)
         return self._observations
+
+    def _of_all_processes(self, *values: Tensor) -> tuple[Tensor, ...]:
+        """Values [B] of this process's part of a batch: those of the whole batch, without gradient."""
+        gathered = cast(
+            Tensor, self.all_gather(torch.stack(values))
+        )  # [values, B], of several [R, values, B]
+        return gathered.movedim(-2, 0).flatten(1).unbind()
 
     def _data(self) -> Any:
         """A data module with `task` and `observations`, as `datamodules.replay` has."""
