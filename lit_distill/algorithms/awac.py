@@ -134,6 +134,7 @@ class AWAC(LightningModule):
         self.schedule: Schedule = schedule
         self.actor_start, self.mean_every, self.relabel_weight = actor_start, mean_every, relabel_weight
         self.perturbed_weight = perturbed_weight
+        self.critic_hidden, self.execute_steps = critic_hidden, execute_steps
         self.shift = RandomShift(shift_pixels)
         self.seed = seed
         self._resumed = False
