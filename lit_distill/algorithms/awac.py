@@ -52,7 +52,7 @@ from lit_distill.algorithms.awac_terms import (
 from lit_distill.algorithms.encoded_observations import EncodedObservations
 from lit_distill.algorithms.schedule import Schedule, check_schedule, scheduled
 from lit_distill.errors import LitDistillError
-from lit_distill.networks.augmentation import RandomShift, positional_generator
+from lit_distill.networks.augmentation import RandomShift, shift_views
 from lit_distill.networks.checkpoint import check_there, load_saved_student, student_record
 from lit_distill.networks.critic import TwinCritic
 from lit_distill.networks.student import StudentNetwork
@@ -152,7 +152,7 @@ class AWAC(LightningModule):
         if self.init_from is None:
             raise LitDistillError(
                 "init_from: AWAC starts from a DAgger student; "
-                "`python -m lit_distill fit --config conf/dagger.yaml` makes one"
+                "`python -m lit_distill fit --config conf/dagger_fast.yaml` makes one"
             )
         check_there(self.init_from)
 
@@ -290,16 +290,7 @@ class AWAC(LightningModule):
 
     def augment(self, batch: ReplayBatch) -> ReplayBatch:
         """Shift both views for the actor: a pure function of seed, step and place in the global batch."""
-        before = self.global_rank * len(batch["proprio"])  # processes have equal parts, in their order
-        views = {
-            view: self.shift(
-                batch[view],  # type: ignore[literal-required]
-                positional_generator(self.seed, self.global_step, number),
-                before,
-            )
-            for number, view in enumerate(("agentview", "wrist"))
-        }
-        return cast(ReplayBatch, {**batch, **views})
+        return shift_views(batch, self.shift, (self.seed, self.global_step), self.global_rank)
 
     def configure_optimizers(self) -> Any:
         """One AdamW with a group for the actor and one for the critics: they share no weight."""
