@@ -78,7 +78,8 @@ class AWAC(LightningModule):
         critic_lr: Learning rate of the critics.
         weight_decay: Weight decay of AdamW, on all parameters.
         schedule: `constant`, or `cosine`, both learning rates falling to 0 over the run.
-        actor_start: Steps in which the critic alone is trained, before the first actor update.
+        actor_start: Steps in which the critic alone is trained, before the first actor update: until then
+            the actor does not change at all.
         mean_every: Steps between two computations of mu(s') for all observations; 1 is exact.
         relabel_weight: Weight of the teacher's chunk at student states as a second action in eq. (8); 0: off.
         perturbed_weight: Factor of eq. (8) where noise was part of the executed chunk; 1: to the letter.
@@ -209,6 +210,7 @@ class AWAC(LightningModule):
         terms = {
             "reward/chunk": returns.mean(),
             "reward/shaped": shaped.mean(),
+            "critic/target": y.mean(),
             "critic/loss": critic_loss,
             "advantage/mean": all_a.mean(),
             "advantage/std": all_a.std(correction=0),
@@ -220,7 +222,7 @@ class AWAC(LightningModule):
             "actor/loss": actor_loss,
         }
         self._log_terms(terms, len(y))
-        return critic_loss + (self.global_step >= self.actor_start) * actor_loss
+        return critic_loss + actor_loss
 
     def rewards(self, batch: ReplayBatch) -> tuple[Tensor, Tensor]:
         """R_i and R~_i of eq. (3), float32 [B] each."""
@@ -260,6 +262,12 @@ class AWAC(LightningModule):
         every_row = torch.ones_like(batch["mask"])
         return actor_error(w, log_probability(batch["teacher_actions"], mean, log_std, every_row)).mean()
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Before `actor_start` AdamW finds no gradient of the actor: it neither moves nor decays it."""
+        if self.global_step < self.actor_start:
+            for parameter in self._actor():
+                parameter.grad = None
+
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """An update, then theta_target <- (1 - tau) theta_target + tau theta.
 
@@ -294,10 +302,9 @@ class AWAC(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """One AdamW with a group for the actor and one for the critics: they share no weight."""
-        actor = [*self.network.parameters(), *self.log_std_head.parameters()]
         optimizer = torch.optim.AdamW(
             [
-                {"params": actor, "lr": self.actor_lr, "name": "actor"},
+                {"params": self._actor(), "lr": self.actor_lr, "name": "actor"},
                 {"params": list(self.critic.parameters()), "lr": self.critic_lr, "name": "critic"},
             ],
             weight_decay=self.weight_decay,
@@ -326,6 +333,9 @@ class AWAC(LightningModule):
             self._observations = EncodedObservations.of(self.critic_encoder, observations, self.device)
             self._observations.update(self.network)
         return self._observations
+
+    def _actor(self) -> list[nn.Parameter]:
+        return [*self.network.parameters(), *self.log_std_head.parameters()]
 
     def _of_all_processes(self, *values: Tensor) -> tuple[Tensor, ...]:
         """Values [B] of this process's part of a batch: those of the whole batch, without gradient."""
