@@ -104,7 +104,7 @@ class Setting:
             "value": torch.tensor([0.4, 0.0, 0.5, 0.25, 0.25]),
             "next_value": torch.tensor([0.6, 0.0, 1.0, 0.5, 1.0]),
             "teacher_actions": chunks((0.6, 0.7), (0.2, 0.9), (0.7, 0.75), (0.5, 0.5), (0.1, 0.1)),
-            "relabelled": torch.tensor([True, False, True, False, False]),
+            "relabelled": torch.tensor([True, True, True, False, False]),
             "perturbed": torch.zeros(5, dtype=torch.bool),
         }
 
@@ -168,13 +168,13 @@ def test_the_actor_learns_from_the_weighted_likelihood_alone(setting: Setting):
 
 
 def test_the_teachers_chunk_has_its_own_advantage_and_counts_where_it_is_another(tmp_path: Path):
-    """Q(t) = min(1, 0.4) and min(1, 0.5): A = -0.6 and -0.5; of all 16 rows, those two transitions alone.
+    """Q(t) = min(1, 0.4), min(0.3, 0.8), min(1, 0.5): A = -0.6, 1.2, which is clipped, -0.5; all 16 rows.
 
-    t - m' = (-1.4, -0.3) and (-0.3, -1.25).
+    t - m' = (-1.4, -0.3), (3.2, 0.4), (-0.3, -1.25).
     """
     loss = Setting(tmp_path, relabel_weight=0.5).step()
-    weights = [math.exp(-1.2), math.exp(-1.0)]
-    squares = [(1.4**2 + 0.3**2) / 2, (0.3**2 + 1.25**2) / 2]
+    weights = [math.exp(-1.2), 3.0, math.exp(-1.0)]
+    squares = [(1.4**2 + 0.3**2) / 2, (3.2**2 + 0.4**2) / 2, (0.3**2 + 1.25**2) / 2]
     total = sum(w * (s + 112 * HALF_LOG_2PI) for w, s in zip(weights, squares, strict=True))
     torch.testing.assert_close(loss, torch.tensor(CRITIC_LOSS + ACTOR_LOSS + 0.5 * total / 5))
 
