@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -256,8 +256,18 @@ class ReplayDataModule(LightningDataModule):
             if first in held_out
         ]
 
-    def describe(self) -> dict[str, int]:
-        """Transitions of both sides, for the log."""
+    def describe(self) -> dict[str, Any]:
+        """What is drawn and how, what it shows, and the transitions of both sides: for results files."""
+        return {
+            "students": list(self._students),
+            "draw": self._draw,
+            "execute_steps": self._execute_steps,
+            "meshes": Manifest.load(self.folder).sources[TEACHER].meshes,
+            **self.counts(),
+        }
+
+    def counts(self) -> dict[str, int]:
+        """Transitions of both sides, in training and held out."""
         return {
             f"{part}_{side}_transitions": len(numbers)
             for side, training in self._sides.items()

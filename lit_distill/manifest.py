@@ -125,6 +125,11 @@ class SourceEntry:
         outcomes = {str(name): sum(episode.outcome == name for episode in episodes) for name in OUTCOMES}
         return {"episodes": len(episodes), "samples": sum(e.samples for e in episodes), **outcomes}
 
+    @property
+    def meshes(self) -> str | None:
+        """What its pictures were drawn from: `original` or `simplified`, None where that is not known."""
+        return self.identity.get("fingerprint", {}).get("meshes")
+
     def to_json(self) -> dict[str, Any]:
         """The source's object in the manifest."""
         return {

@@ -495,6 +495,7 @@ def test_awac_follows_dagger_with_its_students_rollouts_and_is_reused(
     assert commands.take() == ["collect", *["fit", "test"] * 3, "evaluate"]
     result = json.loads(Path(f"experiments/results/demo/{TASK}-awac-dev3.json").read_text())
     assert result["config"]["training"]["algorithm"] == "awac"
+    assert {"draw", "students", "meshes", "execute_steps"} <= result["config"]["data"].keys()
     assert result["config"]["training"]["init_from"] == f"runs/tiny_dagger/{TASK}/best.ckpt"
     said = capsys.readouterr().out
     assert f"{Path('data') / TASK}: student success" in said

@@ -178,7 +178,7 @@ def test_the_drawing_is_a_pure_function_of_seed_and_step():
 
 
 def test_the_next_observation_is_the_next_chunks(data: ReplayDataModule, make_episode: MakeEpisode):
-    everything = data.gather(np.arange(sum(data.describe().values())))
+    everything = data.gather(np.arange(sum(data.counts().values())))
     assert everything["index"].tolist() == list(range(len(everything["index"])))
     rows = {row.numpy().tobytes(): place for place, row in enumerate(everything["proprio"])}
     for source, episodes in (("teacher", 12), ("student", 30)):
@@ -206,8 +206,22 @@ def test_the_potentials_of_held_out_episodes_are_theirs(data: ReplayDataModule, 
         np.testing.assert_allclose(values, wanted, rtol=1e-6)
 
 
+def test_results_are_told_what_was_drawn_and_how(tmp_path: Path, make_episode: MakeEpisode):
+    for source in ("teacher", "student"):
+        writer = ShardWriter(tmp_path / TASK, TASK, source, {"fingerprint": {"meshes": "simplified"}})
+        for episode in range(12):
+            writer.add(episode, make_episode(TASK, source, episode, 2, image_size=8))
+        writer.finish(12)
+    data = ReplayDataModule(TASK, str(tmp_path), draw="episode", execute_steps=8)
+    data.setup()
+    told = data.describe()
+    names = ("students", "draw", "execute_steps", "meshes")
+    assert [told.pop(name) for name in names] == [["student"], "episode", 8, "simplified"]
+    assert told == data.counts() and sum(told.values()) == 48
+
+
 def test_failures_are_kept_and_told(data: ReplayDataModule):
-    everything = data.gather(np.arange(sum(data.describe().values())))
+    everything = data.gather(np.arange(sum(data.counts().values())))
     assert 0.2 < 1.0 - everything["success"].float().mean() < 0.5
 
 
@@ -221,7 +235,7 @@ def test_every_observation_comes_once_in_the_order_of_its_number(data: ReplayDat
 def test_held_out_episodes_are_never_drawn(data: ReplayDataModule):
     held_out = {int(index) for batch in data.val_dataloader() for index in batch["index"]}
     drawn = {int(index) for step in range(200) for index in data.draw(step)}
-    total = sum(data.describe().values())
+    total = sum(data.counts().values())
     assert held_out and not held_out & drawn
     assert held_out | drawn == set(range(total))
 
@@ -268,7 +282,7 @@ def test_dagger_stands_for_all_of_its_rounds(tmp_path: Path, make_episode: MakeE
     def total(students: list[str]) -> int:
         data = ReplayDataModule(TASK, str(tmp_path), students=students)
         data.setup()
-        return sum(data.describe().values())
+        return sum(data.counts().values())
 
     assert total(["dagger"]) == total(["dagger-10", "dagger-2"]) > total(["dagger-2"])
 
