@@ -262,6 +262,7 @@ class ReplayDataModule(LightningDataModule):
             "students": list(self._students),
             "draw": self._draw,
             "execute_steps": self._execute_steps,
+            "imitate": self._imitate,
             "meshes": Manifest.load(self.folder).sources[TEACHER].meshes,
             **self.counts(),
         }

@@ -60,7 +60,7 @@ def test_a_failure_teaches_only_what_the_teacher_says_of_it(imitate: str | None,
 
 def test_what_was_executed_is_imitated_in_the_executed_rows_and_never_noise(root: Path):
     whole = data(root)
-    batch = whole.gather(np.arange(sum(whole.describe().values())))
+    batch = whole.gather(np.arange(sum(whole.counts().values())))
     imitated = to_imitate(batch, "executed")
     torch.testing.assert_close(imitated["teacher_actions"], batch["actions"])
     assert batch["perturbed"].any() and not imitated["mask"][batch["perturbed"]].any()
@@ -69,7 +69,7 @@ def test_what_was_executed_is_imitated_in_the_executed_rows_and_never_noise(root
 
 def test_of_the_teachers_label_all_rows_count_but_those_beyond_the_end(root: Path):
     whole = data(root, execute_steps=8)
-    batch = whole.gather(np.arange(sum(whole.describe().values())))
+    batch = whole.gather(np.arange(sum(whole.counts().values())))
     imitated = to_imitate(batch, "teacher")
     torch.testing.assert_close(imitated["teacher_actions"], batch["teacher_actions"])
     assert (batch["teacher_actions"] != batch["actions"]).any()
@@ -82,7 +82,7 @@ def test_of_the_teachers_label_all_rows_count_but_those_beyond_the_end(root: Pat
 @pytest.mark.parametrize(("imitate", "episodes"), [("executed", 8 + 8), ("teacher", 8 + 12)])
 def test_the_loaders_give_what_eq_1_takes(root: Path, imitate: str, episodes: int):
     control = data(root, imitate=imitate)
-    assert sum(control.describe().values()) == 3 * episodes
+    assert sum(control.counts().values()) == 3 * episodes
     for loader in (control.train_dataloader(), control.val_dataloader()):
         batches = list(loader)
         assert batches and all("rewards" not in batch for batch in batches)

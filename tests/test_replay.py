@@ -215,8 +215,8 @@ def test_results_are_told_what_was_drawn_and_how(tmp_path: Path, make_episode: M
     data = ReplayDataModule(TASK, str(tmp_path), draw="episode", execute_steps=8)
     data.setup()
     told = data.describe()
-    names = ("students", "draw", "execute_steps", "meshes")
-    assert [told.pop(name) for name in names] == [["student"], "episode", 8, "simplified"]
+    names = ("students", "draw", "execute_steps", "imitate", "meshes")
+    assert [told.pop(name) for name in names] == [["student"], "episode", 8, None, "simplified"]
     assert told == data.counts() and sum(told.values()) == 48
 
 
@@ -329,7 +329,7 @@ def test_rounds_of_five_episodes_as_in_the_paper_are_enough(tmp_path: Path, make
     data = ReplayDataModule(TASK, str(tmp_path), students=["dagger"])
     data.setup()
     assert len(data.held_out_potentials()) == 1 + held_out
-    described = data.describe()
+    described = data.counts()
     assert described["train_student_transitions"] > 0
     total = sum(2 + episode % 3 for episode in range(5)) * len(rounds)
     assert described["train_student_transitions"] + described["val_student_transitions"] == total

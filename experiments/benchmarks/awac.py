@@ -94,7 +94,7 @@ def measure(root: str, updates: int) -> dict[str, Any]:
     module.trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
     module.trainer.datamodule = data  # type: ignore[attr-defined]
     module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
-    observations = sum(data.describe().values())
+    observations = sum(data.counts().values())
     with precision():
         known, encoding = timed(module._known)
         _, refreshing = timed(lambda: known.update(module.network))
