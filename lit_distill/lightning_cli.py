@@ -102,6 +102,16 @@ class DistillCLI(LightningCLI):
             data = config.get("data") or {}
             check_checkpoint(Path(path), data.get("init_args", {}).get("task"))
 
+    def instantiate_classes(self) -> None:
+        """Instantiate as Lightning does; what a class of ours says of its values stays one line."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # jsonargparse wraps it, with all values of the class
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, LitDistillError):
+                cause = cause.__cause__
+            raise (cause or error) from None
+
     def before_fit(self) -> None:
         """Say what becomes of the checkpoints: those that are there, and those of the last epochs."""
         options = self.config_init["fit"]

@@ -635,6 +635,17 @@ def test_a_command_of_two_words_says_which_there_are(capsys: pytest.CaptureFixtu
     assert "a teacher's arguments go together: --teacher.init_args '{KEY: VALUE" in capsys.readouterr().err
 
 
+def test_what_a_class_says_of_its_values_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for option, said in (
+        ("--data.batch_size", "batch_size: must be at least 1, got 0"),
+        ("--model.lr", "lr must be positive, weight_decay and seed 0 or more, got lr 0.0"),
+        ("--trainer.callbacks.every_n_epochs", "every_n_epochs: must be 0 (off) or more, got -1"),
+    ):
+        value = said.rpartition(" ")[2]
+        assert main(["fit", "--config", str(REPOSITORY / "conf" / "bc_fast.yaml"), option, value]) == 2
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {said}")
+
+
 def test_a_server_that_does_not_answer_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     init_args = "{server: http://127.0.0.1:9, outage_s: 0, cache: null}"
     words = ["--teacher.class_path", "lit_distill.teachers.cosmos.CosmosPolicyTeacher"]
