@@ -20,6 +20,7 @@ from lit_distill.evaluation import Protocol, evaluate
 from lit_distill.manifest import MANIFEST_NAME, Manifest
 from lit_distill.networks.checkpoint import check_there, load_saved_student
 from lit_distill.ranks import Ranks
+from lit_distill.remote_shards import refuse_to_write
 from lit_distill.samples import read_shard
 from lit_distill.sim.simulator import fingerprint
 
@@ -122,6 +123,7 @@ class DAggerRounds(Callback):
             raise LitDistillError(
                 "DAggerRounds: needs the model BehaviorCloning and the data ChunkDataModule"
             )
+        refuse_to_write(_data(trainer).root)
         epochs, every = trainer.max_epochs or 0, trainer.check_val_every_n_epoch or 1
         reload: int = getattr(trainer, "reload_dataloaders_every_n_epochs")  # noqa: B009 (absent from its type)
         for wrong, remedy in (
@@ -198,7 +200,7 @@ class DAggerRounds(Callback):
             self.collect,
             first_state(number, self.collect.episodes),
         )
-        collect_rollouts(data.task, str(data.root), rollouts, ranks=self._ranks)
+        collect_rollouts(data.task, data.root, rollouts, ranks=self._ranks)
         measured = self._ranks.first(lambda: _measure(data.folder, rollouts.source))
         metrics = {"dagger/round": float(number), "dagger/beta": mixed, **measured}
         if self.stop_when_solved and mixed == 0.0 and measured["dagger/rollout_success_rate"] == 1.0:

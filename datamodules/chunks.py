@@ -13,6 +13,7 @@ from datamodules.order import Batching, BatchOrder, SampleOrder
 from datamodules.selection import Selection, split
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import Manifest
+from lit_distill.remote_shards import data_folder
 from lit_distill.samples import decode_array, raw_samples
 from lit_distill.schema import OBSERVATION_SPECS
 from lit_distill.tasks import embedding_row, get_task
@@ -34,7 +35,7 @@ class ChunkDataModule(LightningDataModule):
 
     Args:
         task: name in the task table, for instance custom_libero_object_ketchup.
-        root: folder that holds a folder of shards per task.
+        root: folder that holds a folder of shards per task, or its URL, from which they are fetched.
         sources: which data: teacher, student, dagger-1, ...; dagger: all of its rounds.
         batch_size: samples per training step, over all processes together.
         num_workers: processes that read and decode; not used for data that are kept in RAM.
@@ -75,10 +76,10 @@ class ChunkDataModule(LightningDataModule):
         _check("seed", seed, seed >= 0, "at least 0")
         if not sources or len(set(sources)) < len(sources):
             raise LitDistillError(f"sources: name at least one, each once, got {sources}")
-        self.prepare_data_per_node = False  # the nodes of one run share the data folder
         self.task = get_task(task).name
         self._task_index = embedding_row(get_task(task))
-        self.root = Path(root)
+        self.root, self._place = root, data_folder(root, self.task)
+        self.prepare_data_per_node = self._place.remote  # nodes share a folder, each fetches from a URL
         self._sources = list(sources)
         self._first_epoch = 0
         self._batch_size = batch_size
@@ -110,21 +111,25 @@ class ChunkDataModule(LightningDataModule):
 
     @property
     def folder(self) -> Path:
-        """The task's folder of shards."""
-        return self.root / self.task
+        """The task's folder of shards; of a remote one its copy."""
+        return self._place.path
 
     def prepare_data(self) -> None:
         """Collect what is missing, if settings for that were given; otherwise it must be there."""
         if self._collect is not None:
-            from lit_distill.collection import collect
+            from lit_distill.collection import collect_missing
 
-            collect(self.task, str(self.root), self._collect)
+            collect_missing(self.task, self.root, self._place, self._collect)
+        self._place.fetch(self._sources)
         Manifest.load(self.folder)
 
     def setup(self, stage: str | None = None) -> None:
         """Choose the samples, check their shards' hashes, and decode them if they fit in RAM."""
-        if self._splits is not None:
-            return
+        if self._splits is None:
+            with self._place.ready(self._sources):
+                self._read()
+
+    def _read(self) -> None:
         training, validation = split(self.folder, self._sources, self._held_out, self._successes_only)
         shards = {shard.entry.name: shard.entry for side in (training, validation) for shard in side.shards}
         for entry in shards.values():

@@ -28,6 +28,7 @@ from datamodules.selection import ALL_ROUNDS, Selection, all_rounds, missing_sou
 from lit_distill.behaviours import STUDENT, TEACHER
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import MANIFEST_NAME, Manifest
+from lit_distill.remote_shards import data_folder
 from lit_distill.samples import read_shard
 from lit_distill.schema import CHUNK_LENGTH, ChunkBatch, ChunkTransition, ReplayBatch
 from lit_distill.tasks import embedding_row, get_task
@@ -86,7 +87,7 @@ class ReplayDataModule(LightningDataModule):
 
     Args:
         task: name in the task table.
-        root: folder that holds a folder of shards per task.
+        root: folder that holds a folder of shards per task, or its URL, from which they are fetched.
         students: which rollouts are the students': student, dagger-1, ...; dagger: all of its rounds.
         batch_size: transitions per training step, over all processes together; even for each of them.
         draw: either side's half of a batch: `transition`, every transition alike, or `episode`, every episode
@@ -136,12 +137,12 @@ class ReplayDataModule(LightningDataModule):
             raise LitDistillError("collect_student.student: name the checkpoint of the student that acts")
         if collect_teacher is not None and collect_teacher.student is not None:
             raise LitDistillError("collect_teacher.student: must be left out, the teacher acts")
-        self.prepare_data_per_node = False  # the nodes of one run share the data folder
         self._collect = [settings for settings in (collect_teacher, collect_student) if settings is not None]
         self._collected = [STUDENT if settings.student else TEACHER for settings in self._collect]
         self.task = get_task(task).name
         self._task_index = embedding_row(get_task(task))
-        self.root = Path(root)
+        self.root, self._place = root, data_folder(root, self.task)
+        self.prepare_data_per_node = self._place.remote  # nodes share a folder, each fetches from a URL
         self._students = list(students)
         self._batch_size, self._steps = batch_size, steps_per_epoch
         self._execute_steps, self._held_out, self._seed = execute_steps, held_out, seed
@@ -154,8 +155,8 @@ class ReplayDataModule(LightningDataModule):
 
     @property
     def folder(self) -> Path:
-        """The task's folder of shards."""
-        return self.root / self.task
+        """The task's folder of shards; of a remote one its copy."""
+        return self._place.path
 
     def check_ingredients(self) -> None:
         """Before anything is collected: are the rollouts there that `prepare_data` does not collect?
@@ -163,28 +164,33 @@ class ReplayDataModule(LightningDataModule):
         Raises:
             LitDistillError: they are not; names the command that makes them.
         """
-        there = Manifest.load(self.folder).sources if (self.folder / MANIFEST_NAME).is_file() else {}
-        for source in (TEACHER, *self._students):
-            if source in self._collected:
-                continue
-            if source == ALL_ROUNDS and there:
-                all_rounds(self.folder, [source])
-            elif source not in there:
-                raise missing_source(self.folder, source)
+        with self._place.named():
+            there = Manifest.load(self.folder).sources if (self.folder / MANIFEST_NAME).is_file() else {}
+            for source in (TEACHER, *self._students):
+                if source in self._collected:
+                    continue
+                if source == ALL_ROUNDS and there:
+                    all_rounds(self.folder, [source])
+                elif source not in there:
+                    raise missing_source(self.folder, source)
 
     def prepare_data(self) -> None:
         """Collect what is missing, where settings for that were given; otherwise it must be there."""
         if self._collect:
-            from lit_distill.collection import collect
+            from lit_distill.collection import collect_missing
 
             for settings in self._collect:
-                collect(self.task, str(self.root), settings)
+                collect_missing(self.task, self.root, self._place, settings)
+        self._place.fetch([TEACHER, *self._students])
         Manifest.load(self.folder)
 
     def setup(self, stage: str | None = None) -> None:
         """Check the shards' hashes and decode every transition once."""
-        if self._arrays:
-            return
+        if not self._arrays:
+            with self._place.ready([TEACHER, *self._students]):
+                self._read()
+
+    def _read(self) -> None:
         parts: list[dict[str, np.ndarray]] = []
         members: dict[str, list[list[range]]] = {TEACHER: [[], []], STUDENT: [[], []]}
         selections = split(self.folder, [TEACHER, *self._students], self._held_out, False)

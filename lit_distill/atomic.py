@@ -24,9 +24,17 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A binary stream whose content appears at `path` when the block ends, complete or not at all."""
+def atomic_file(path: Path, shared: bool = False) -> Iterator[BinaryIO]:
+    """A binary stream whose content appears at `path` when the block ends, complete or not at all.
+
+    Args:
+        path: the file.
+        shared: others, on other machines too, may be writing the same file: each writes under a name of its
+            own until then, and the last one stays.
+    """
     temporary = temporary_path(path)
+    if shared:
+        temporary = temporary.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     try:
         with open(temporary, "wb") as stream:
             yield stream

@@ -8,6 +8,7 @@ number of workers and processes.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,12 +24,13 @@ from lit_distill.behaviours import (
 )
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import torch_threads_kept
-from lit_distill.manifest import Manifest
+from lit_distill.manifest import MANIFEST_NAME, Manifest, SourceEntry
 from lit_distill.progress import closing_line, never_succeeds, rate
 from lit_distill.query_log import add_cost
 from lit_distill.ranks import Ranks, run_shared
+from lit_distill.remote_shards import HOW_TO_FILL, LocalFolder, RemoteFolder, refuse_to_write
 from lit_distill.schema import CHUNK_LENGTH
-from lit_distill.shard_writer import ShardWriter
+from lit_distill.shard_writer import ShardWriter, check_made_alike
 from lit_distill.sim.environment import ORIGINAL
 from lit_distill.sim.simulator import Simulator, fingerprint
 from lit_distill.sim.states import OFFICIAL_SPLIT, SPLITS, load_initial_state
@@ -210,6 +212,32 @@ def collect_from(simulator: MakeSimulator, task: str, root: str, settings: Colle
     return collect_rollouts(task, root, settings.rollouts(get_task(task)), simulator=simulator)
 
 
+def collect_missing(
+    task: str, root: str, folder: LocalFolder | RemoteFolder, settings: CollectSettings
+) -> None:
+    """`collect`; into a URL nothing is collected, so what is asked for must be there.
+
+    Raises:
+        LitDistillError: as `collect`; behind a URL there are other episodes, says in which setting or number.
+    """
+    if not isinstance(folder, RemoteFolder):
+        collect(task, root, settings)
+        return
+    rollouts = settings.rollouts(get_task(task))
+    remedy = f"{HOW_TO_FILL}, or leave out how they are collected and use what is there"
+    with folder.named():
+        stored = Manifest.load(folder.path).sources.get(rollouts.source)
+        there = 0 if stored is None else stored.counts()["episodes"]
+        if stored is None or there != settings.episodes:
+            raise LitDistillError(
+                f"{folder.url}: holds {there} {rollouts.source} episodes, {settings.episodes} are asked for, "
+                f"and a URL is only read; {remedy}"
+            )
+        identity = json.loads(json.dumps(rollouts.identity()))
+        wanted = SourceEntry(identity, settings.episodes_per_shard)
+        check_made_alike(folder.path / MANIFEST_NAME, rollouts.source, stored, wanted, remedy)
+
+
 @torch_threads_kept()
 def collect_rollouts(
     task: str,
@@ -228,6 +256,7 @@ def collect_rollouts(
         simulator: class of the simulator (picklable); None: LIBERO.
         ranks: processes that share the work; the first one writes.
     """
+    refuse_to_write(root)
     known = get_task(task)
     rollouts.actor.teacher.check_meshes(rollouts.settings.meshes)
     load_initial_state(known, rollouts.split, rollouts.state(rollouts.settings.episodes - 1))

@@ -26,7 +26,7 @@ from lit_distill.errors import LitDistillError
 from lit_distill.schema import IMAGE_CONVENTION, OUTCOMES, SCHEMA_VERSION, SOURCE_PATTERN, Outcome
 
 MANIFEST_NAME = "manifest.json"
-_SHARD_NAME = re.compile(rf"(?P<task>[^./]+?)-(?P<source>{SOURCE_PATTERN.pattern})-\d{{5,}}\.tar")
+SHARD_NAME = re.compile(rf"(?P<task>[^./]+?)-(?P<source>{SOURCE_PATTERN.pattern})-\d{{5,}}\.tar")
 
 
 def collect_command(folder: Path, config: str = "conf/collect.yaml") -> str:

@@ -26,6 +26,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import EpisodeEntry, remedy
+from lit_distill.remote_shards import redacted
 from lit_distill.schema import (
     METADATA_KEYS,
     OBSERVATION_SPECS,
@@ -172,7 +173,8 @@ def local_path(path_or_url: str | Path) -> Path:
     if scheme == "file":
         return Path(re.sub(r"(?i)^file:(//)?", "", text))
     reason = "would run a shell and is never opened" if scheme == "pipe" else "is not a local file"
-    raise LitDistillError(f"{text}: a {scheme}: URL {reason}; copy the shard and give its path")
+    shown = "" if scheme == "pipe" else f"{redacted(text)}: "
+    raise LitDistillError(f"{shown}a {scheme}: URL {reason}; copy the shard and give its path")
 
 
 def shard_members(path: Path) -> tuple[list[tarfile.TarInfo], int]:

@@ -101,6 +101,20 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def check_made_alike(path: Path, source: str, stored: SourceEntry, wanted: SourceEntry, remedy: str) -> None:
+    """Raise LitDistillError naming the first setting in which stored episodes differ from what is wanted."""
+    have, want = (
+        _flatten(entry.identity) | {"episodes_per_shard": entry.episodes_per_shard}
+        for entry in (stored, wanted)
+    )
+    for key in sorted(have.keys() | want.keys()):
+        if key not in have or key not in want or have[key] != want[key]:
+            raise LitDistillError(
+                f"{path}: {source} episodes here were made with {key} = {have.get(key)!r}, "
+                f"now it is {want.get(key)!r}; {remedy}"
+            )
+
+
 def _write_end(stream: BinaryIO) -> None:
     """The end marker and padding of a tar, as `tarfile` writes them."""
     stream.write(bytes(2 * tarfile.BLOCKSIZE))
@@ -200,14 +214,8 @@ class ShardWriter:
                 self._refuse_unexplained_data()
                 entry = manifest.sources[self.source] = SourceEntry(identity, self._size)
                 manifest.save(self.folder)
-        have = _flatten(entry.identity) | {"episodes_per_shard": entry.episodes_per_shard}
-        want = _flatten(identity) | {"episodes_per_shard": self._size}
-        for key in sorted(have.keys() | want.keys()):
-            if key not in have or key not in want or have[key] != want[key]:
-                raise LitDistillError(
-                    f"{path}: {self.source} episodes here were made with {key} = {have.get(key)!r}, "
-                    f"now it is {want.get(key)!r}; {_remedy(self.folder, self.source)}"
-                )
+        wanted = SourceEntry(identity, self._size)
+        check_made_alike(path, self.source, entry, wanted, _remedy(self.folder, self.source))
         return entry
 
     def _refuse_unexplained_data(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import MANIFEST_NAME, Manifest, ShardEntry, remedy
+from lit_distill.remote_shards import RemoteFolder, is_url
 from lit_distill.samples import check_episode, describe_episode, read_shard
 from lit_distill.schema import SOURCE_PATTERN, ChunkTransition
 from lit_distill.shard_writer import ShardWriter, discard_source
@@ -74,11 +75,12 @@ def verify(folder: Path) -> list[ShardReport]:
     return reports
 
 
-def verify_folder(folder: Path) -> list[str]:
+def verify_folder(folder: str) -> list[str]:
     """Check every shard of a folder: hash, structure, every sample, and that the manifest tells the truth.
 
     Args:
-        folder: a task's folder of shards, for example data/custom_libero_object_ketchup.
+        folder: a task's folder of shards, for example data/custom_libero_object_ketchup, or its URL, whose
+            shards are fetched again.
 
     Returns:
         A line per shard, and how many there are.
@@ -86,7 +88,13 @@ def verify_folder(folder: Path) -> list[str]:
     Raises:
         LitDistillError: as `verify`.
     """
-    reports = verify(folder)
+    if is_url(folder):
+        remote = RemoteFolder(folder)
+        remote.fetch(again=True)
+        with remote.named():
+            reports = verify(remote.path)
+    else:
+        reports = verify(Path(folder))
     return [*map(str, reports), f"{len(reports)} shards whole"]
 
 

@@ -488,13 +488,12 @@ def test_prepare_data_collects_with_the_given_settings(
 ) -> None:
     calls = []
 
-    def collect(task: str, root: str, settings: Any) -> Path:
+    def collect_missing(task: str, root: str, folder: Any, settings: Any) -> None:
         calls.append((task, root, settings))
         store(Path(root), make_episode, 10)
-        return Path(root) / task
 
     collection = types.ModuleType("lit_distill.collection")
-    collection.collect = collect  # type: ignore[attr-defined]
+    collection.collect_missing = collect_missing  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "lit_distill.collection", collection)
     settings: Any = dataclasses.make_dataclass("Settings", [])()
     data = module(tmp_path, collect=settings)

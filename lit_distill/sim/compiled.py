@@ -18,6 +18,8 @@ from xml.etree import ElementTree
 import mujoco
 import numpy as np
 
+from lit_distill.cache import cache_folder
+
 logger = logging.getLogger(__name__)
 
 LIMIT_BYTES = 6_000_000_000
@@ -42,12 +44,6 @@ def compiled_model(xml: str) -> mujoco.MjModel:
     except OSError as error:
         logger.warning("%s: compiled models cannot be kept here (%s)", cache_folder(), error.strerror)
     return model
-
-
-def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/lit_distill`, by default `~/.cache/lit_distill`."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "lit_distill"
 
 
 def _key(xml: str) -> str:
@@ -84,9 +80,12 @@ def _store(model: mujoco.MjModel, key: str) -> None:
 
 
 def _make_room(folder: Path) -> None:
-    """Delete what was not used for longest, left-over temporary files included, down to the limit."""
+    """Delete what was not used for longest, left-over temporary files included, down to the limit.
+
+    What others keep in the folder stays: answers of teachers, shards from elsewhere.
+    """
     files = []
-    for path in folder.iterdir():
+    for path in [*folder.glob("*.mjb"), *folder.glob("*.tmp")]:
         with contextlib.suppress(FileNotFoundError):  # another process makes room as well
             files.append((path.stat().st_mtime, path.stat().st_size, path))
     total = 0

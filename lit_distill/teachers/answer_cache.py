@@ -6,12 +6,12 @@ answers: key BLOB (sha256 of everything that was sent, and of who was asked), ro
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 
 import numpy as np
 
+from lit_distill.cache import cache_folder
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import ACTION_DIM
 from lit_distill.teachers.replies import BadAnswer, Reply, read_reply
@@ -37,7 +37,7 @@ class AnswerCache:
     """
 
     def __init__(self, path: str = AUTO) -> None:
-        self.path = _usual_place() if path == AUTO else Path(path)
+        self.path = cache_folder() / "answers.sqlite" if path == AUTO else Path(path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Each statement is a transaction of its own.
@@ -74,8 +74,3 @@ class AnswerCache:
             raise LitDistillError(
                 f"cache: {self.path} cannot be used ({error}); delete it, choose another, or null for none"
             ) from None
-
-
-def _usual_place() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "lit_distill" / "answers.sqlite"

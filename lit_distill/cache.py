@@ -1,0 +1,12 @@
+"""Where files are kept that can be made or fetched again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/lit_distill`, by default `~/.cache/lit_distill`."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "lit_distill"
