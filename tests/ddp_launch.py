@@ -1,4 +1,4 @@
-"""`fit` on two processes (gloo), by the command that users type."""
+"""A command on two processes (gloo), as users type it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu")
 
 
-def launch(config: str, folder: Path, *options: str) -> Any:
+def launch(config: str, folder: Path, *options: str, command: str = "fit") -> Any:
     """What the two wrote to `folder/two-<rank>.json`, or the exit status where they did not come to that."""
-    command = [sys.executable, "-m", "lit_distill", "fit", "--config", config, *TWO, *options]
+    words = [sys.executable, "-m", "lit_distill", command, "--config", config, *TWO, *options]
     here = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
     # "lo": machines whose name has no address of their own
     environment = os.environ | {"PYTHONPATH": here, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
     if ended.returncode != 0:
         return ended.returncode
     return [json.loads((folder / f"two-{rank}.json").read_text()) for rank in (0, 1)]

@@ -17,9 +17,33 @@ import callbacks.dagger
 import callbacks.libero_evaluation
 import lit_distill.collection
 from lit_distill.evaluation import evaluate
+from lit_distill.results import write_result
+from lit_distill.schema import Observation
 from lit_distill.sim.fake import FakeSimulator
+from lit_distill.sim.states import InitialState
 
-evaluate_on_fakes = functools.partial(evaluate, simulator=FakeSimulator)
+STATES: list[str] = []
+"""From which this process has evaluated."""
+WRITTEN: list[str] = []
+"""Results files that this process has written."""
+
+
+class NotedSimulator(FakeSimulator):
+    """Writes down the states that it starts from."""
+
+    def reset(self, initial_state: InitialState) -> Observation:
+        STATES.append(initial_state.name)
+        return super().reset(initial_state)
+
+
+evaluate_on_fakes = functools.partial(evaluate, simulator=NotedSimulator)
+
+
+def write_and_note(*arguments: Any, **options: Any) -> Path:
+    """`write_result`, noted."""
+    path = write_result(*arguments, **options)
+    WRITTEN.append(str(path))
+    return path
 
 
 class ToyWorld(Callback):
@@ -29,6 +53,7 @@ class ToyWorld(Callback):
         lit_distill.collection.Simulator = FakeSimulator  # type: ignore[misc, assignment]
         callbacks.dagger.evaluate = evaluate_on_fakes  # type: ignore[assignment]
         callbacks.libero_evaluation.evaluate = evaluate_on_fakes  # type: ignore[assignment]
+        callbacks.libero_evaluation.write_result = write_and_note
 
 
 class Trace(Callback):
@@ -38,6 +63,8 @@ class Trace(Callback):
         self.path = Path(folder)
         self.name = name
         self.seen: dict[str, Any] = {"steps": [], "validation": [], "success": []}
+        STATES.clear()
+        WRITTEN.clear()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -50,6 +77,7 @@ class Trace(Callback):
         if not trainer.sanity_checking:
             self.seen["validation"].append(float(trainer.callback_metrics["val/loss"]))
             self.seen["success"].append(float(trainer.callback_metrics.get("eval/success_rate", -1.0)))
+            self.seen["validated"] = {name: float(v) for name, v in trainer.callback_metrics.items()}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         state = trainer.optimizers[0].state_dict()["state"]
@@ -58,6 +86,13 @@ class Trace(Callback):
         self.seen["weights"] = {name: tensor.double().tolist() for name, tensor in tensors.items()}
         self.seen["training_loss"] = float(trainer.callback_metrics["train/loss"])
         self.seen["sources"] = getattr(trainer, "datamodule").sources  # noqa: B009 (absent from its type)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.seen["test"] = {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        data: Any = getattr(trainer, "datamodule")  # noqa: B009 (absent from its type)
+        self.seen |= {"states": list(STATES), "written": list(WRITTEN), "described": data.describe()}
         self.path.mkdir(parents=True, exist_ok=True)
         (self.path / f"{self.name}-{trainer.global_rank}.json").write_text(json.dumps(self.seen))
 

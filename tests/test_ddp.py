@@ -17,13 +17,14 @@ from ddp_world import evaluate_on_fakes
 import callbacks.libero_evaluation
 from lit_distill.cli import main
 from lit_distill.manifest import Manifest
+from lit_distill.results import read_result
 
 EQUAL, NOISE = 1e-5, 2e-3
 """Relative difference that the order of floating-point sums makes in the first steps, and after some: where a
 gradient is all noise, AdamW makes a whole step of it."""
 
 
-def write_config(folder: Path, root: Path, name: str, dagger: bool, *more: dict[str, Any]) -> str:
+def write_config(folder: Path, root: Path | str, name: str, dagger: bool, *more: dict[str, Any]) -> str:
     """A small conf/bc_fast.yaml or conf/dagger_fast.yaml, whose processes write down what they do."""
     best = {
         "dirpath": str(folder / name),
@@ -34,8 +35,8 @@ def write_config(folder: Path, root: Path, name: str, dagger: bool, *more: dict[
         "enable_version_counter": False,
     }
     collect = {"teacher": FAKE_TEACHER, "image_size": 16, "workers": 0}
-    rounds = {"init_from": str(root / "bc.ckpt"), "rounds": 2, "collect": {**collect, "episodes": 3}}
-    protocol = {"split": "dev", "image_size": 16, "workers": 0}
+    rounds = {"init_from": f"{root}/bc.ckpt", "rounds": 2, "collect": {**collect, "episodes": 3}}
+    protocol = {"split": "dev", "episodes": 5, "image_size": 16, "workers": 0}
     callbacks: list[tuple[str, dict[str, Any]]] = [
         ("callbacks.weight_averaging.ExponentialMovingAverage", {"decay": 0.9}),
         ("lightning.pytorch.callbacks.ModelCheckpoint", best),
@@ -45,6 +46,7 @@ def write_config(folder: Path, root: Path, name: str, dagger: bool, *more: dict[
         callbacks.append(("callbacks.dagger.DAggerRounds", rounds))
     else:
         evaluation = {"protocol": protocol, "every_n_epochs": EPOCHS, "dev_episodes": 5}
+        evaluation |= {"study": name, "results": str(folder / "results")}
         callbacks.append(("callbacks.libero_evaluation.LiberoEvaluation", evaluation))
     network = {"channels": [8, 8, 16], "image_size": 16, "hidden": 16}
     model = {"network": network, "lr": 0.001, "schedule": "cosine", "shift_pixels": 2}
@@ -75,23 +77,30 @@ def write_config(folder: Path, root: Path, name: str, dagger: bool, *more: dict[
     return str(path)
 
 
-def on_one(folder: Path, root: Path, dagger: bool) -> dict[str, Any]:
-    """In this process, which is in the toy world."""
+def on_one(
+    folder: Path, root: Path, dagger: bool = False, command: str = "fit", ckpt: str | None = None
+) -> dict[str, Any]:
+    """In this process, in the toy world."""
     config = write_config(folder, root, "one", dagger)
-    assert main(["fit", "--config", config, "--trainer.accelerator", "cpu", "--trainer.devices", "1"]) == 0
+    one = ["--trainer.accelerator", "cpu", "--trainer.devices", "1"]
+    with pytest.MonkeyPatch.context() as patch:
+        use_toy_world(patch)
+        patch.setattr(callbacks.libero_evaluation, "evaluate", evaluate_on_fakes)
+        assert main([command, "--config", config, *one, *(["--ckpt_path", ckpt] if ckpt else [])]) == 0
     return json.loads((folder / "one-0.json").read_text())
 
 
-def on_two(folder: Path, root: Path, dagger: bool, *more: dict[str, Any], resume: str | None = None) -> Any:
+def on_two(
+    folder: Path,
+    root: Path | str,
+    dagger: bool = False,
+    *more: dict[str, Any],
+    command: str = "fit",
+    ckpt: str | None = None,
+) -> Any:
     """What two processes wrote down, or the exit status where they did not come to that."""
     config = write_config(folder, root, "two", dagger, {"class_path": "ddp_world.ToyWorld"}, *more)
-    return launch(config, folder, *(["--ckpt_path", resume] if resume is not None else []))
-
-
-@pytest.fixture(autouse=True)
-def toy_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_toy_world(monkeypatch)
-    monkeypatch.setattr(callbacks.libero_evaluation, "evaluate", evaluate_on_fakes)
+    return launch(config, folder, *(["--ckpt_path", ckpt] if ckpt else []), command=command)
 
 
 def check_shared(two: list[dict[str, Any]]) -> None:
@@ -117,10 +126,16 @@ def check_same_losses(one: list[Any], two: list[list[Any]]) -> None:
             assert mean == pytest.approx(alone[3], rel=EQUAL if number < 3 else NOISE)
 
 
-def test_bc_on_two_processes_is_bc_on_one(tmp_path: Path) -> None:
-    root = make_data(tmp_path / "data")
-    one = on_one(tmp_path, root, dagger=False)
-    two = on_two(tmp_path, root, dagger=False)
+@pytest.fixture(scope="module")
+def bc(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
+    """BC on one process and on two: the folder, and what they wrote down."""
+    folder = tmp_path_factory.mktemp("bc")
+    root = make_data(folder / "data")
+    return folder, on_one(folder, root), on_two(folder, root)
+
+
+def test_bc_on_two_processes_is_bc_on_one(bc: tuple[Path, Any, Any]) -> None:
+    _, one, two = bc
     check_shared(two)
     check_same_losses(one["steps"], [rank["steps"] for rank in two])
     for rank in two:
@@ -130,7 +145,44 @@ def test_bc_on_two_processes_is_bc_on_one(tmp_path: Path) -> None:
         for name, values in one["weights"].items():
             apart = math.dist(rank["weights"][name], values) / max(math.hypot(*values), 1e-2)
             assert apart < 0.05, name
-    assert one["success"][-1] >= 0.0  # LiberoEvaluation ran, shared by the two
+    assert one["success"][-1] >= 0.0  # LiberoEvaluation ran
+
+
+def test_evaluations_in_fit_are_shared(bc: tuple[Path, Any, Any]) -> None:
+    _, one, two = bc
+    assert one["states"] == [f"dev/{index}" for index in range(5)]
+    assert [rank["states"] for rank in two] == [one["states"][0::2], one["states"][1::2]]
+
+
+def test_validation_of_one_checkpoint_is_the_same_on_two_processes(bc: tuple[Path, Any, Any]) -> None:
+    """An odd number of samples; and the two read their shards through a URL."""
+    folder, _, _ = bc
+    best = str(folder / "one" / "best.ckpt")
+    one = on_one(folder, folder / "data", command="validate", ckpt=best)
+    two = on_two(folder, f"file://{folder}/data", command="validate", ckpt=best)
+    assert one["described"]["val_samples"] % 2 == 1
+    assert [rank["described"] for rank in two] == [one["described"]] * 2
+    for rank in two:
+        assert rank["validated"].keys() == one["validated"].keys() >= {"val/loss", "val/position_error"}
+        assert rank["validated"] == pytest.approx(one["validated"], rel=1e-6)
+
+
+def test_a_test_run_on_two_processes_shares_the_episodes_and_writes_one_result(
+    bc: tuple[Path, Any, Any],
+) -> None:
+    folder, _, _ = bc
+    best = str(folder / "one" / "best.ckpt")
+    one = on_one(folder, folder / "data", command="test", ckpt=best)
+    two = on_two(folder, folder / "data", command="test", ckpt=best)
+    assert [rank["states"] for rank in two] == [one["states"][0::2], one["states"][1::2]]
+    assert len(one["states"]) == 5
+    path = folder / "results" / "two" / f"{TASK}-bc-dev5.json"
+    assert [rank["written"] for rank in two] == [[str(path)], []]
+    result = read_result(path)
+    assert result["complete"] and result["n"] == 5
+    assert result["episodes"] == read_result(folder / "results" / "one" / path.name)["episodes"]
+    for rank in two:
+        assert rank["test"]["test/loss"] == pytest.approx(one["test"]["test/loss"], rel=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +221,7 @@ def test_killed_and_resumed_on_two_processes_it_is_the_same_run(
     steps = len(whole[0]["steps"])
     kill = {"class_path": "ddp_world.KillAll", "init_args": {"step": steps - 1}}
     assert on_two(tmp_path, root, True, kill) == -signal.SIGKILL
-    resumed = on_two(tmp_path, root, True, resume=str(tmp_path / "two" / "last.ckpt"))
+    resumed = on_two(tmp_path, root, True, ckpt=str(tmp_path / "two" / "last.ckpt"))
     for before, after in zip(whole, resumed, strict=True):
         rest = after["steps"]
         assert 0 < len(rest) < steps

@@ -33,15 +33,6 @@ LIMIT = timedelta(seconds=2)
 """Of a collective of the run."""
 
 
-class SlowSimulator(FakeSimulator):
-    """Takes longer for one episode than a collective may last."""
-
-    def reset(self, initial_state: InitialState) -> Observation:
-        if initial_state.name == "teacher/0":
-            time.sleep(1.5 * LIMIT.total_seconds())
-        return super().reset(initial_state)
-
-
 class Noted(FakeSimulator):
     """Writes down the states that it starts from."""
 
@@ -49,6 +40,15 @@ class Noted(FakeSimulator):
 
     def reset(self, initial_state: InitialState) -> Observation:
         self.seen.append(initial_state.name)
+        return super().reset(initial_state)
+
+
+class SlowSimulator(Noted):
+    """Takes longer for one episode than a collective may last."""
+
+    def reset(self, initial_state: InitialState) -> Observation:
+        if initial_state.name == "teacher/0":
+            time.sleep(1.5 * LIMIT.total_seconds())
         return super().reset(initial_state)
 
 
@@ -85,6 +85,8 @@ def in_two(folder: Path, rank: int) -> dict[str, Any]:
         TASK, str(folder), SETTINGS.rollouts(get_task(TASK)), simulator=SlowSimulator, ranks=ranks
     )
     seen["seconds"] = time.monotonic() - started
+    seen["collected"] = list(Noted.seen)
+    Noted.seen.clear()
     evaluation = evaluate(TASK, TeacherActor(SPEC), PROTOCOL, "all", ranks, simulator=Noted)
     seen["episodes"], seen["ran"] = evaluation.episodes, Noted.seen
     return seen
@@ -135,6 +137,8 @@ def test_episodes_are_shared_and_stored_as_by_one_process_however_long_they_take
 ):
     folder, seen = two
     assert min(s["seconds"] for s in seen) > LIMIT.total_seconds()  # nobody went ahead alone
+    shares = [["teacher/0", "teacher/2", "teacher/4"], ["teacher/1", "teacher/3"]]
+    assert [s["collected"] for s in seen] == shares
     alone = collect_rollouts(TASK, str(tmp_path), SETTINGS.rollouts(get_task(TASK)), simulator=FakeSimulator)
     assert [report.episodes for report in verify(folder / TASK)] == [5]
     for path in alone.glob("[!.]*"):
