@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,7 +17,9 @@ from lit_distill.evaluation import Evaluation
 from lit_distill.schema import Observation, TeacherChunk
 from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.sim.fake import FakeSimulator, FakeTeacher
-from lit_distill.tasks import TASKS
+from lit_distill.sim.simulator import Simulator
+from lit_distill.sim.states import InitialState, states_file
+from lit_distill.tasks import TASKS, get_task
 from lit_distill.tasks.official import suite_tasks
 from lit_distill.teachers.base import Refusal
 
@@ -191,3 +194,72 @@ def test_a_suite_stands_for_its_tasks_and_needs_its_own_states(capsys: pytest.Ca
     assert evaluate("--protocol.split", "official", task="libero_goal", episodes=1) == 0
     files = {path.name for path in Path("experiments/results/runs").iterdir()}
     assert files == {f"{name}-teacher-official1.json" for name in suite_tasks("libero_goal")}
+
+
+class LosingTeacher(FakeTeacher):
+    """Calls every state lost, and goes on."""
+
+    def query(self, observation: Observation, simulator: ChunkSimulator) -> TeacherChunk:
+        return TeacherChunk(super().query(observation, simulator).actions, 0.0)
+
+
+class Unreachable(FakeSimulator):
+    """The goal is beyond the hand's square."""
+
+    def reset(self, initial_state: InitialState) -> Observation:
+        super().reset(initial_state)
+        self.mark[:] = 1.5
+        return self.observe()
+
+
+def test_a_teacher_that_calls_every_state_lost_ends_no_evaluation_early(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    losing = ("--teacher", '{"class_path": "test_evaluate_verb.LosingTeacher"}')
+    options = ("--protocol.execute_steps", "8")
+    assert evaluate(*losing, *options) == 0
+    for episode in json.loads(RESULT.read_text())["episodes"]:
+        assert (episode["outcome"], set(episode["values"])) == ("success", {0.0})
+        assert episode["steps"] > 16
+    monkeypatch.setattr("lit_distill.study.evaluate.Simulator", Unreachable)
+    RESULT.unlink()
+    assert evaluate(*losing, *options) == 0
+    for episode in json.loads(RESULT.read_text())["episodes"]:
+        assert (episode["outcome"], episode["steps"]) == ("timeout", get_task(TASK).horizon)
+
+
+@pytest.mark.libero
+def test_a_state_of_the_wrong_length_is_refused_before_any_rollout(
+    tmp_path: Path,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Said in one line by `collect` and by `evaluate`, which write no shard and no result."""
+
+    class Kept:
+        """The session's LIBERO, which nobody closes or acts in."""
+
+        def __init__(self, *arguments: Any) -> None:
+            self.reset = simulator.reset
+
+        def step_chunk(self, *arguments: Any) -> None:
+            raise AssertionError("a rollout began")
+
+        def close(self) -> None:
+            pass
+
+    with np.load(states_file(get_task(TASK))) as arrays:
+        longer = {name: np.pad(array, ((0, 0), (0, 1))) for name, array in arrays.items() if array.ndim == 2}
+        np.savez(tmp_path / f"{TASK}.npz", **(dict(arrays) | longer))
+    monkeypatch.setattr("lit_distill.sim.states.STATES_FOLDER", tmp_path)
+    monkeypatch.setattr("lit_distill.study.evaluate.Simulator", Kept)
+    monkeypatch.setattr("lit_distill.collection.Simulator", Kept)
+    settings = ["--settings.episodes", "2", "--settings.image_size", "64", "--settings.workers", "0"]
+    teacher = ["--settings.teacher", '{"class_path": "lit_distill.sim.fake.FakeTeacher"}']
+    for run in (evaluate, lambda: main(["collect", "--task", TASK, "--root", "data", *settings, *teacher])):
+        assert run() == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith(f"error: {tmp_path / TASK}.npz: initial state teacher/0 has shapes (")
+        assert error.endswith(f"`python -m lit_distill draw_states --task {TASK}` draws them again")
+    assert not RESULT.exists() and not list(tmp_path.rglob("*.tar"))
