@@ -13,7 +13,7 @@ are random, as they do not matter here.
 - `robomimic_bc`: robomimic's BC-RNN-GMM for images. One action a call, where ours and ACT give 16;
 - ours: the shape in `conf/` in torch, onnxruntime and OpenVINO, as in `latency.py`.
 
-`times_ours` is their median over ours, call by call. Takes four minutes on two cores once the environment is
+`times_ours` is their median over ours, call by call; bf16 is there where `processor_has` names it. Takes four minutes on two cores once the environment is
 there. The last line is one JSON object.
 """
 
@@ -32,6 +32,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import openvino
 import torch
 from common import options, report
 from latency import SHAPES, Bench
@@ -171,6 +172,7 @@ def main() -> None:
             "parameters": bench.network(arguments.shape).parameter_count,
             "others": elsewhere.about,
             "others_torch": elsewhere.torch,
+            "processor_has": openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
             "load_average_before": round(load, 2),
         }
         for threads in arguments.threads:
