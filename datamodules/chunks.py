@@ -10,7 +10,7 @@ from lightning import LightningDataModule
 
 from datamodules.datasets import ChunkLoader, ResidentChunks, StreamedChunks
 from datamodules.order import Batching, BatchOrder, SampleOrder
-from datamodules.selection import Selection, StudentLabel, split
+from datamodules.selection import Selection, split
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import Manifest
 from lit_distill.samples import decode_array, raw_samples
@@ -41,8 +41,6 @@ class ChunkDataModule(LightningDataModule):
         held_out: share of the episodes that is kept for validation: one of each round(1 / held_out).
         successes_only: leave out the episodes that did not succeed (§3.2), but of relabelled ones (dagger-k,
             student) none: what the teacher says about a state holds whatever became of the episode (§3.3).
-        student_label: the label of what a student did itself: `teacher`, what the teacher said there, or
-            `executed`, what it did.
         ram_limit_mb: data up to this size (MB, per process) are decoded once and kept in RAM; larger
             ones are streamed from the shards in every epoch; 0 always streams.
         shuffle_buffer: samples among which the next one is drawn; larger shuffles better, and needs up
@@ -63,7 +61,6 @@ class ChunkDataModule(LightningDataModule):
         num_workers: int = 0,
         held_out: float = 0.1,
         successes_only: bool = True,
-        student_label: StudentLabel = "teacher",
         ram_limit_mb: int = 2048,
         shuffle_buffer: int = 2000,
         seed: int = 0,
@@ -88,7 +85,6 @@ class ChunkDataModule(LightningDataModule):
         self._num_workers = num_workers
         self._held_out = held_out
         self._successes_only = successes_only
-        self._student_label = student_label
         self._ram_limit_mb = ram_limit_mb
         self._shuffle_buffer = shuffle_buffer
         self._seed = seed
@@ -129,9 +125,7 @@ class ChunkDataModule(LightningDataModule):
         """Choose the samples, check their shards' hashes, and decode them if they fit in RAM."""
         if self._splits is not None:
             return
-        training, validation = split(
-            self.folder, self._sources, self._held_out, self._successes_only, self._student_label
-        )
+        training, validation = split(self.folder, self._sources, self._held_out, self._successes_only)
         shards = {shard.entry.name: shard.entry for side in (training, validation) for shard in side.shards}
         for entry in shards.values():
             entry.check_file(self.folder)

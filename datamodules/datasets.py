@@ -10,8 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from datamodules.order import Batching, BatchOrder, SampleOrder
-from datamodules.selection import Selection, StudentLabel
-from lit_distill.behaviours import STUDENT
+from datamodules.selection import Selection
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import MANIFEST_NAME, remedy
 from lit_distill.samples import decode_in_shard, raw_samples
@@ -22,13 +21,8 @@ _CHUNK_KEYS = ("actions", "mask", "teacher_actions")
 BATCH_KEYS = (*_OBSERVATION_KEYS, *_CHUNK_KEYS)
 
 
-def batch_arrays(
-    transition: ChunkTransition, student_label: StudentLabel = "teacher"
-) -> dict[str, np.ndarray]:
+def batch_arrays(transition: ChunkTransition) -> dict[str, np.ndarray]:
     """The arrays of a transition that a batch holds; `mask` is that of eq. (1), see ChunkBatch.
-
-    With `student_label` `executed`, what a student did itself is its label; a chunk of it that was perturbed
-    counts nothing.
 
     Raises:
         LitDistillError: it has no label.
@@ -39,18 +33,7 @@ def batch_arrays(
     chunk = {key: getattr(transition, key) for key in _CHUNK_KEYS}
     if not transition.terminal:  # fewer rows were executed because the actor looked again, not as padding
         chunk["mask"] = np.ones_like(transition.mask)
-    if student_label == "executed" and transition.behaviour.startswith(STUDENT):
-        chunk["teacher_actions"] = transition.actions
-        chosen = transition.behaviour == STUDENT
-        chunk["mask"] = chunk["mask"] & _still_to_come(transition.actions) & chosen
     return {**observation, **chunk}
-
-
-def _still_to_come(actions: np.ndarray) -> np.ndarray:
-    """bool [K], false in the rows that only repeat the last one: those before them were executed earlier."""
-    others = np.flatnonzero((actions != actions[-1]).any(axis=1))
-    length = others[-1] + 2 if len(others) else 1
-    return np.arange(len(actions)) < length
 
 
 def arriving_samples(
@@ -160,9 +143,7 @@ class StreamedChunks(Dataset[ChunkBatch | LitDistillError]):
 
     def _decode(self, samples: list[tuple[int, dict[str, Any]]]) -> ChunkBatch:
         decoded = [
-            batch_arrays(
-                decode_in_shard(self._selection.shards[shard].path, sample), self._selection.student_label
-            )
+            batch_arrays(decode_in_shard(self._selection.shards[shard].path, sample))
             for shard, sample in samples
         ]
         stacked: dict[str, torch.Tensor] = {}
@@ -209,7 +190,7 @@ class ResidentChunks(Dataset[ChunkBatch | LitDistillError]):
 def _load(selection: Selection) -> dict[str, torch.Tensor]:
     arrays: dict[str, np.ndarray] = {}
     for shard, number, sample in arriving_samples(selection, range(len(selection.shards))):
-        decoded = batch_arrays(decode_in_shard(selection.shards[shard].path, sample), selection.student_label)
+        decoded = batch_arrays(decode_in_shard(selection.shards[shard].path, sample))
         for key, array in decoded.items():
             if key not in arrays:
                 arrays[key] = np.empty((selection.samples, *array.shape), array.dtype)

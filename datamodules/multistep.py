@@ -77,6 +77,7 @@ def transition_arrays(parts: Sequence[ChunkTransition]) -> dict[str, np.ndarray]
         "steps_to_success": _steps(first.steps_to_success),
         "next_steps_to_success": _steps(next_steps),
         "teacher_actions": np.zeros((CHUNK_LENGTH, ACTION_DIM), np.float32) if label is None else label,
+        "labelled": np.array(label is not None),
         "relabelled": np.array(label is not None and not taught),
         "perturbed": np.array(any(part.behaviour.endswith(PERTURBED) for part in parts)),
     }

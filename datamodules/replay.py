@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -21,14 +21,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.datasets import ChunkLoader
+from datamodules.imitation import Imitated, teaches, to_imitate
 from datamodules.multistep import multistep
 from datamodules.order import Batching, BatchOrder
-from datamodules.selection import Selection, all_rounds, split
+from datamodules.selection import ALL_ROUNDS, Selection, all_rounds, missing_source, split
 from lit_distill.behaviours import STUDENT, TEACHER
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import MANIFEST_NAME, Manifest
 from lit_distill.samples import read_shard
-from lit_distill.schema import CHUNK_LENGTH, ChunkTransition, ReplayBatch
+from lit_distill.schema import CHUNK_LENGTH, ChunkBatch, ChunkTransition, ReplayBatch
 from lit_distill.tasks import embedding_row, get_task
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ class Side(NamedTuple):
     @classmethod
     def of(cls, episodes: Sequence[range], draw: Draw) -> Side:
         """All transitions of these episodes, each alike, or each episode alike."""
-        numbers = np.concatenate([np.arange(episode.start, episode.stop) for episode in episodes])
-        lengths = np.array([len(episode) for episode in episodes])
+        numbers = np.array([number for episode in episodes for number in episode], np.int64)
+        lengths = np.array([len(episode) for episode in episodes], np.int64)
         weights = np.repeat(1.0 / lengths if draw == "episode" else np.ones(len(lengths)), lengths)
         return cls(numbers, weights / weights.sum())
 
@@ -94,6 +95,7 @@ class ReplayDataModule(LightningDataModule):
         execute_steps: most control steps of one transition: the actions executed of each chunk (paper: 16).
         held_out: share of the episodes of each source that is kept for validation.
         seed: of the drawing.
+        imitate: what a control beside AWAC imitates, see `datamodules.imitation`: ChunkBatches; null: AWAC.
         collect_teacher: how missing teacher episodes are collected before training; null: they must be there.
         collect_student: the same of the source `student`; names the checkpoint of the student that acts.
 
@@ -112,6 +114,7 @@ class ReplayDataModule(LightningDataModule):
         execute_steps: int = CHUNK_LENGTH,
         held_out: float = 0.1,
         seed: int = 0,
+        imitate: Imitated | None = None,
         collect_teacher: CollectSettings | None = None,
         collect_student: CollectSettings | None = None,
     ) -> None:
@@ -123,6 +126,7 @@ class ReplayDataModule(LightningDataModule):
             ("execute_steps", 1 <= execute_steps <= CHUNK_LENGTH, f"in 1..{CHUNK_LENGTH}", execute_steps),
             ("held_out", 0.0 < held_out <= 0.5, "above 0 and at most 0.5", held_out),
             ("seed", seed >= 0, "at least 0", seed),
+            ("imitate", imitate in (None, *get_args(Imitated)), "null, executed or teacher", imitate),
         ):
             if not allowed:
                 raise LitDistillError(f"{name}: must be {range_text}, got {value}")
@@ -134,6 +138,7 @@ class ReplayDataModule(LightningDataModule):
             raise LitDistillError("collect_teacher.student: must be left out, the teacher acts")
         self.prepare_data_per_node = False  # the nodes of one run share the data folder
         self._collect = [settings for settings in (collect_teacher, collect_student) if settings is not None]
+        self._collected = [STUDENT if settings.student else TEACHER for settings in self._collect]
         self.task = get_task(task).name
         self._task_index = embedding_row(get_task(task))
         self.root = Path(root)
@@ -142,6 +147,7 @@ class ReplayDataModule(LightningDataModule):
         self._execute_steps, self._held_out, self._seed = execute_steps, held_out, seed
         self._arrays: dict[str, Tensor] = {}
         self._draw: Draw = draw
+        self._imitate: Imitated | None = imitate
         self._sides: dict[str, Side] = {}
         self._validation: dict[str, np.ndarray] = {}
         self._ends: list[int] = []
@@ -155,6 +161,21 @@ class ReplayDataModule(LightningDataModule):
     def folder(self) -> Path:
         """The task's folder of shards."""
         return self.root / self.task
+
+    def check_ingredients(self) -> None:
+        """Before anything is collected: are the rollouts there that `prepare_data` does not collect?
+
+        Raises:
+            LitDistillError: they are not; names the command that makes them.
+        """
+        there = Manifest.load(self.folder).sources if (self.folder / MANIFEST_NAME).is_file() else {}
+        for source in (TEACHER, *self._students):
+            if source in self._collected:
+                continue
+            if source == ALL_ROUNDS and there:
+                all_rounds(self.folder, [source])
+            elif source not in there:
+                raise missing_source(self.folder, source)
 
     def prepare_data(self) -> None:
         """Collect what is missing, where settings for that were given; otherwise it must be there."""
@@ -171,18 +192,25 @@ class ReplayDataModule(LightningDataModule):
             return
         parts: list[dict[str, np.ndarray]] = []
         members: dict[str, list[list[range]]] = {TEACHER: [[], []], STUDENT: [[], []]}
-        for source in all_rounds(self.folder, [TEACHER, *self._students]):
-            side = TEACHER if source == TEACHER else STUDENT
-            for held_out, selection in enumerate(split(self.folder, [source], self._held_out, False)):
-                for episode in _episodes(self.folder, selection):
-                    first = len(parts)
+        selections = split(self.folder, [TEACHER, *self._students], self._held_out, False)
+        for held_out, selection in enumerate(selections):
+            for episode in _episodes(self.folder, selection):
+                source, first = episode[0].source, len(parts)
+                if teaches(source, episode[0].success, self._imitate):
                     parts += multistep(episode, first, self._execute_steps)
+                    side = TEACHER if source == TEACHER else STUDENT
                     members[side][held_out].append(range(first, len(parts)))
                     self._ends.append(len(parts))
+        for side, (training, _) in members.items():
+            if not training:
+                raise LitDistillError(
+                    f"{self.folder}: no {side} episode to train on (held_out {self._held_out}); collect more"
+                )
         self._arrays = {key: torch.from_numpy(np.stack([part[key] for part in parts])) for key in parts[0]}
         self._sides = {side: Side.of(both[0], self._draw) for side, both in members.items()}
         self._validation = {side: Side.of(both[1], "transition").numbers for side, both in members.items()}
-        self._say_what_is_unshaped()
+        if self._imitate is None:
+            self._say_what_is_unshaped()
 
     def _say_what_is_unshaped(self) -> None:
         """A chunk's reward needs V* at both of its ends; a teacher need not give any."""
@@ -233,8 +261,19 @@ class ReplayDataModule(LightningDataModule):
             if first in held_out
         ]
 
-    def describe(self) -> dict[str, int]:
-        """Transitions of both sides, for the log."""
+    def describe(self) -> dict[str, Any]:
+        """What is drawn and how, what it shows, and the transitions of both sides: for results files."""
+        return {
+            "students": list(self._students),
+            "draw": self._draw,
+            "execute_steps": self._execute_steps,
+            "imitate": self._imitate,
+            "meshes": Manifest.load(self.folder).sources[TEACHER].meshes,
+            **self.counts(),
+        }
+
+    def counts(self) -> dict[str, int]:
+        """Transitions of both sides, in training and held out."""
         return {
             f"{part}_{side}_transitions": len(numbers)
             for side, training in self._sides.items()
@@ -246,6 +285,11 @@ class ReplayDataModule(LightningDataModule):
         return balanced_indices(
             self._sides[TEACHER], self._sides[STUDENT], self._batch_size, self._seed, step
         )
+
+    def batch(self, numbers: np.ndarray) -> ReplayBatch | ChunkBatch:
+        """The batch of these transitions, as the learner takes it."""
+        batch = self.gather(numbers)
+        return batch if self._imitate is None else to_imitate(batch, self._imitate)
 
     def gather(self, numbers: np.ndarray) -> ReplayBatch:
         """The batch of these transitions."""
@@ -276,7 +320,7 @@ def _episodes(folder: Path, selection: Selection) -> Iterator[list[ChunkTransiti
         raise LitDistillError(f"{folder}: holds other transitions than {MANIFEST_NAME} says; verify it")
 
 
-class _BalancedBatches(Dataset[ReplayBatch]):
+class _BalancedBatches(Dataset[ReplayBatch | ChunkBatch]):
     """Item (epoch, batch) is this rank's part of a drawn global batch."""
 
     def __init__(self, data: ReplayDataModule, batching: Batching) -> None:
@@ -285,14 +329,14 @@ class _BalancedBatches(Dataset[ReplayBatch]):
     def __len__(self) -> int:
         return len(self._batching)
 
-    def __getitem__(self, item: tuple[int, int]) -> ReplayBatch:
+    def __getitem__(self, item: tuple[int, int]) -> ReplayBatch | ChunkBatch:
         epoch, batch = item
         numbers = self._data.draw(epoch * len(self) + batch)
         part = self._batching.part(0)
-        return self._data.gather(numbers[part])
+        return self._data.batch(numbers[part])
 
 
-class _EveryBatch(Dataset[ReplayBatch]):
+class _EveryBatch(Dataset[ReplayBatch | ChunkBatch]):
     """Item (epoch, batch) is this rank's part of the given transitions, in their order."""
 
     def __init__(self, data: ReplayDataModule, numbers: np.ndarray, batching: Batching) -> None:
@@ -301,5 +345,5 @@ class _EveryBatch(Dataset[ReplayBatch]):
     def __len__(self) -> int:
         return len(self._batching)
 
-    def __getitem__(self, item: tuple[int, int]) -> ReplayBatch:
-        return self._data.gather(self._numbers[self._batching.part(item[1])])
+    def __getitem__(self, item: tuple[int, int]) -> ReplayBatch | ChunkBatch:
+        return self._data.batch(self._numbers[self._batching.part(item[1])])

@@ -5,16 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from lit_distill.behaviours import STUDENT
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import MANIFEST_NAME, Manifest, ShardEntry, collect_command
 
-DAGGER = "dagger-"
-"""How DAgger's sources begin."""
-StudentLabel = Literal["teacher", "executed"]
-"""What a student's own rollouts teach: what the teacher said there, or what the student did."""
+DAGGER, ALL_ROUNDS = "dagger-", "dagger"
+"""How DAgger's sources begin, and the name that stands for all of them."""
 
 
 def is_held_out(task: str, source: str, episode: int, held_out: float) -> bool:
@@ -40,14 +37,10 @@ class SelectedShard:
 
 @dataclass(frozen=True)
 class Selection:
-    """Samples numbered 0 .. N-1 in the order of their shards.
-
-    `student_label`: see `StudentLabel`.
-    """
+    """Samples numbered 0 .. N-1 in the order of their shards."""
 
     shards: tuple[SelectedShard, ...]
     episodes: int
-    student_label: StudentLabel = "teacher"
 
     @property
     def samples(self) -> int:
@@ -62,9 +55,7 @@ class Selection:
         )
 
 
-def _select(
-    folder: Path, shards: list[ShardEntry], wanted: set[str], student_label: StudentLabel
-) -> Selection:
+def _select(folder: Path, shards: list[ShardEntry], wanted: set[str]) -> Selection:
     selected = []
     episodes = 0
     for entry in shards:
@@ -73,7 +64,7 @@ def _select(
         if keys:
             selected.append(SelectedShard(folder / entry.name, entry, keys))
         episodes += len(chosen)
-    return Selection(tuple(selected), episodes, student_label)
+    return Selection(tuple(selected), episodes)
 
 
 def _episodes_needed(task: str, source: str, held_out: float, stored: int) -> int:
@@ -87,17 +78,13 @@ def _episodes_needed(task: str, source: str, held_out: float, stored: int) -> in
 
 
 def split(
-    folder: Path,
-    sources: list[str],
-    held_out: float,
-    successes_only: bool,
-    student_label: StudentLabel = "teacher",
+    folder: Path, sources: list[str], held_out: float, successes_only: bool
 ) -> tuple[Selection, Selection]:
     """Training and held-out samples of a task's folder.
 
     The source `dagger` stands for all of its rounds. With `successes_only` episodes that did not succeed are
-    left out, but for those of students whose label is the teacher's: what it says about a state holds
-    whatever became of the episode (§3.3).
+    left out, but for those of students: what the teacher says about a state holds whatever became of the
+    episode (§3.3).
 
     Raises:
         LitDistillError: no manifest, a source has no episodes, sources of different simulators, or one side
@@ -113,10 +100,9 @@ def split(
     for source in sources:
         entry = manifest.sources.get(source)
         if entry is None or not entry.shards:
-            hint = f": run `{collect_command(folder)}`" if source == "teacher" else ""
-            raise LitDistillError(f"{folder / MANIFEST_NAME}: no {source} episodes here{hint}")
+            raise missing_source(folder, source)
         shards += entry.shards
-        relabelled = student_label == "teacher" and (source.startswith(DAGGER) or source == STUDENT)
+        relabelled = source.startswith(DAGGER) or source == STUDENT
         for episode in entry.episodes():
             if episode.outcome == "success" or not successes_only or relabelled:
                 side = validation if is_held_out(task, source, episode.episode, held_out) else training
@@ -128,8 +114,19 @@ def split(
             f"{'validation' if training else 'training'} (held_out {held_out}); collect at least "
             f"{_episodes_needed(task, sources[0], held_out, stored)} {sources[0]} episodes"
         )
-    sides = [_select(folder, shards, wanted, student_label) for wanted in (training, validation)]
+    sides = [_select(folder, shards, wanted) for wanted in (training, validation)]
     return sides[0], sides[1]
+
+
+def missing_source(folder: Path, source: str) -> LitDistillError:
+    """The error that a source has no episodes in a folder, with the command that makes them."""
+    command = collect_command(folder)
+    if source == STUDENT:
+        command = collect_command(folder, "conf/collect_student.yaml")
+    elif source.startswith(ALL_ROUNDS):
+        options = f"--data.task {folder.name} --data.root {folder.parent}"
+        command = f"python -m lit_distill fit --config conf/dagger_fast.yaml {options}"
+    return LitDistillError(f"{folder / MANIFEST_NAME}: no {source} episodes here: run `{command}`")
 
 
 def all_rounds(folder: Path, sources: list[str]) -> list[str]:
@@ -140,12 +137,12 @@ def all_rounds(folder: Path, sources: list[str]) -> list[str]:
     """
     found: list[str] = []
     for source in sources:
-        if source != DAGGER.removesuffix("-"):
+        if source != ALL_ROUNDS:
             found.append(source)
             continue
         rounds = [name for name in Manifest.load(folder).sources if name.startswith(DAGGER)]
         if not rounds:
-            raise LitDistillError(f"{folder / MANIFEST_NAME}: no {DAGGER}1 episodes here; run DAgger first")
+            raise missing_source(folder, f"{DAGGER}1")
         found += sorted(rounds, key=lambda name: int(name.removeprefix(DAGGER)))
     return found
 

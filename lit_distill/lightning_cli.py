@@ -42,7 +42,7 @@ HELP_OF = (
 
 @runtime_checkable
 class NeedsIngredients(Protocol):
-    """A model or a callback that a fit can only begin with if another stage was done."""
+    """A model, data module or callback that a fit can only begin with if another stage was done."""
 
     def check_ingredients(self) -> None:
         """Raise LitDistillError naming what is missing and the command that makes it."""
@@ -112,7 +112,7 @@ class DistillCLI(LightningCLI):
             if options["ckpt_path"] is None:
                 announce_overwriting(self.trainer)
         if options["ckpt_path"] is None:
-            for part in (self.model, *self.trainer.callbacks):  # type: ignore[attr-defined]
+            for part in (self.model, self.datamodule, *self.trainer.callbacks):  # type: ignore[attr-defined]
                 if isinstance(part, NeedsIngredients):
                     part.check_ingredients()
 

@@ -29,10 +29,10 @@ MANIFEST_NAME = "manifest.json"
 _SHARD_NAME = re.compile(rf"(?P<task>[^./]+?)-(?P<source>{SOURCE_PATTERN.pattern})-\d{{5,}}\.tar")
 
 
-def collect_command(folder: Path) -> str:
-    """The command that makes the teacher's shards of a task in its folder `root/task`."""
+def collect_command(folder: Path, config: str = "conf/collect.yaml") -> str:
+    """The command that makes the shards of a task in its folder `root/task`, by default the teacher's."""
     options = f"--task {folder.name} --root {folder.parent}"
-    return f"python -m lit_distill collect --config conf/collect.yaml {options}"
+    return f"python -m lit_distill collect --config {config} {options}"
 
 
 HOW_TO_REMAKE = "run the command that made it (collect, fit or pipeline) again"
@@ -124,6 +124,11 @@ class SourceEntry:
         episodes = list(self.episodes())
         outcomes = {str(name): sum(episode.outcome == name for episode in episodes) for name in OUTCOMES}
         return {"episodes": len(episodes), "samples": sum(e.samples for e in episodes), **outcomes}
+
+    @property
+    def meshes(self) -> str | None:
+        """What its pictures were drawn from: `original` or `simplified`, None where that is not known."""
+        return self.identity.get("fingerprint", {}).get("meshes")
 
     def to_json(self) -> dict[str, Any]:
         """The source's object in the manifest."""

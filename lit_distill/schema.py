@@ -301,6 +301,7 @@ class ReplayBatch(TypedDict):
     next_value: torch.Tensor  # float32 [B], V*(s_{i+ℓ}); at terminal chunks 1 (success) or 0; NaN without one
     steps_to_success: torch.Tensor  # float32 [B], n of s_i, infinite for never, NaN where it is not known
     next_steps_to_success: torch.Tensor  # float32 [B], n of s_{i+ℓ}; at terminal chunks 0 or infinite
-    teacher_actions: torch.Tensor  # float32 [B, K, A], 0 where `relabelled` is false
+    teacher_actions: torch.Tensor  # float32 [B, K, A], 0 where `labelled` is false
+    labelled: torch.Tensor  # bool [B], the teacher labelled this state
     relabelled: torch.Tensor  # bool [B], the teacher labelled this state, but somebody else acted
     perturbed: torch.Tensor  # bool [B], part of the action was noise, which nobody chose

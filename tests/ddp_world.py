@@ -74,24 +74,28 @@ class KillAll(Callback):
 
 
 class TraceReplay(Callback):
-    """The same of AWAC: transitions and loss of every step, Q separation, weights."""
+    """The same of AWAC: transitions, loss and terms of every step, Q separation, weights, Adam's memory."""
 
     def __init__(self, folder: str, name: str) -> None:
         self.path = Path(folder)
         self.name = name
-        self.seen: dict[str, Any] = {"steps": [], "q": []}
+        self.seen: dict[str, Any] = {"steps": [], "terms": [], "q": []}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.seen["steps"].append([batch["index"].tolist(), outputs["loss"].item()])
+        metrics = trainer.callback_metrics
+        self.seen["terms"].append({name: float(metrics[name]) for name in metrics if name[:2] != "q/"})
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = trainer.callback_metrics
         self.seen["q"].append({name: float(metrics[name]) for name in metrics if name.startswith("q/")})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        weights = pl_module.state_dict().items()
-        self.seen["weights"] = {name: tensor.flatten().double().tolist() for name, tensor in weights}
+        state = trainer.optimizers[0].state_dict()["state"]
+        memory = {f"{i} {name}": torch.as_tensor(s[name]) for i, s in state.items() for name in s}
+        for name, tensors in (("weights", pl_module.state_dict()), ("memory", memory)):
+            self.seen[name] = {key: tensor.flatten().double().tolist() for key, tensor in tensors.items()}
         self.path.mkdir(parents=True, exist_ok=True)
         (self.path / f"{self.name}-{trainer.global_rank}.json").write_text(json.dumps(self.seen))

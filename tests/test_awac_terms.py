@@ -17,6 +17,7 @@ from lit_distill.algorithms.awac_terms import (
     effective_sample_size,
     log_probability,
     shaped_return,
+    step_potential,
     td_target,
 )
 
@@ -49,6 +50,13 @@ def test_shaping_is_the_discounted_gain_in_potential():
         lambda_tpr=3.0,
     )
     close(shaped, 0.4, -1.2)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0])
+def test_the_potential_of_a_lost_state_is_zero_and_of_an_unknown_one_unknown(gamma: float):
+    """gamma = 1, too, where 1^inf = 1^nan = 1 would make the lost as good as the won."""
+    got = step_potential(torch.tensor([0.0, 2.0, math.inf, NAN]), gamma)
+    torch.testing.assert_close(got, torch.tensor([1.0, gamma**2, 0.0, NAN]), equal_nan=True)
 
 
 @pytest.mark.parametrize(("value", "next_value"), [(NAN, 0.5), (0.5, NAN), (NAN, NAN)])

@@ -19,7 +19,6 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 import datamodules.datasets
 from datamodules import ChunkDataModule
-from datamodules.datasets import batch_arrays
 from datamodules.order import Batching, SampleOrder
 from datamodules.selection import is_held_out
 from lit_distill.errors import LitDistillError
@@ -347,45 +346,6 @@ def test_of_relabelled_rollouts_failures_are_used_too(tmp_path: Path, make_episo
     assert module(tmp_path).describe()["train_episodes"] == 8  # without the failed one and the held-out one
     both = module(tmp_path, sources=["teacher", "dagger-1"]).describe()
     assert both["train_episodes"] + both["val_episodes"] == 9 + 10
-
-
-@pytest.mark.parametrize(("source", "stored"), [("student", "student"), ("dagger", "dagger-1")])
-def test_what_a_student_did_itself_is_taught_from_its_successes_alone(
-    tmp_path: Path, make_episode: MakeEpisode, source: str, stored: str
-) -> None:
-    """`executed`: the nine successful episodes of either; `teacher`: all ten of the student."""
-    store(tmp_path, make_episode, 10)
-    store(tmp_path, make_episode, 10, source=stored)
-    for label, usable in (("executed", 9 + 9), ("teacher", 9 + 10)):
-        both = module(tmp_path, sources=["teacher", source], student_label=label).describe()
-        assert both["train_episodes"] + both["val_episodes"] == usable
-
-
-def test_what_a_student_did_counts_but_not_the_repetition_of_its_last_row(make_episode: MakeEpisode):
-    """Labelled within a chunk, four of whose rows were executed before: twelve rows are still to come."""
-    transition = make_episode(TASK, "student", 0, chunks=2)[0]
-    rows = np.minimum(np.arange(4, 20), 15)
-    within = dataclasses.replace(transition, behaviour="student", actions=transition.actions[rows])
-    arrays = batch_arrays(within, "executed")
-    assert arrays["mask"].tolist() == [True] * 12 + [False] * 4
-    np.testing.assert_array_equal(arrays["teacher_actions"], within.actions)
-    assert batch_arrays(within, "teacher")["mask"].all()
-    perturbed = dataclasses.replace(within, behaviour="student+noise")
-    assert not batch_arrays(perturbed, "executed")["mask"].any()
-    whole = dataclasses.replace(transition, behaviour="student")
-    assert batch_arrays(whole, "executed")["mask"].all()
-
-
-def test_the_label_is_what_was_executed_only_where_the_student_acted(make_episode: MakeEpisode) -> None:
-    other = make_episode(TASK, "student", 0)[0]
-    own = dataclasses.replace(other, behaviour="student")
-    for transition, label, expected in (
-        (own, "executed", own.actions),
-        (own, "teacher", own.teacher_actions),
-        (other, "executed", other.teacher_actions),
-    ):
-        arrays = datamodules.datasets.batch_arrays(transition, label)  # type: ignore[arg-type]
-        np.testing.assert_array_equal(arrays["teacher_actions"], expected)
 
 
 # ---- statistics ----

@@ -495,6 +495,7 @@ def test_awac_follows_dagger_with_its_students_rollouts_and_is_reused(
     assert commands.take() == ["collect", *["fit", "test"] * 3, "evaluate"]
     result = json.loads(Path(f"experiments/results/demo/{TASK}-awac-dev3.json").read_text())
     assert result["config"]["training"]["algorithm"] == "awac"
+    assert {"draw", "students", "meshes", "execute_steps"} <= result["config"]["data"].keys()
     assert result["config"]["training"]["init_from"] == f"runs/tiny_dagger/{TASK}/best.ckpt"
     said = capsys.readouterr().out
     assert f"{Path('data') / TASK}: student success" in said
@@ -549,3 +550,15 @@ def test_other_settings_of_awac_collect_nothing_again_but_another_student_does(
     run_with(commands, [TASK], replace(awac, dagger_options={"model.init_args.lr": 0.002}))
     said = capsys.readouterr().out
     assert "student episodes deleted: they were of another training" in said
+
+
+def test_awac_misses_rollouts_before_it_collects_any(
+    awac: Study, commands: CommandsInThisProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_with(commands, [TASK], replace(awac, awac_config=None, dagger_config=None))
+    capsys.readouterr()
+    student = ["--model.init_from", f"runs/tiny/{TASK}/best.ckpt"]
+    assert main(["fit", "--config", "tiny_awac.yaml", *student, "--data.root", "elsewhere"]) != 0
+    line = f"elsewhere/{TASK}/manifest.json: no teacher episodes here: run `python -m lit_distill collect"
+    assert line in capsys.readouterr().err
+    assert not Path("elsewhere").exists()

@@ -13,6 +13,7 @@ import torch
 from datamodules.multistep import multistep, transition_arrays
 from datamodules.replay import ReplayDataModule, Side, balanced_indices
 from datamodules.selection import all_rounds, is_held_out
+from lit_distill.collection import CollectSettings
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import ChunkTransition
 from lit_distill.shards import ShardWriter
@@ -177,7 +178,7 @@ def test_the_drawing_is_a_pure_function_of_seed_and_step():
 
 
 def test_the_next_observation_is_the_next_chunks(data: ReplayDataModule, make_episode: MakeEpisode):
-    everything = data.gather(np.arange(sum(data.describe().values())))
+    everything = data.gather(np.arange(sum(data.counts().values())))
     assert everything["index"].tolist() == list(range(len(everything["index"])))
     rows = {row.numpy().tobytes(): place for place, row in enumerate(everything["proprio"])}
     for source, episodes in (("teacher", 12), ("student", 30)):
@@ -205,8 +206,22 @@ def test_the_potentials_of_held_out_episodes_are_theirs(data: ReplayDataModule, 
         np.testing.assert_allclose(values, wanted, rtol=1e-6)
 
 
+def test_results_are_told_what_was_drawn_and_how(tmp_path: Path, make_episode: MakeEpisode):
+    for source in ("teacher", "student"):
+        writer = ShardWriter(tmp_path / TASK, TASK, source, {"fingerprint": {"meshes": "simplified"}})
+        for episode in range(12):
+            writer.add(episode, make_episode(TASK, source, episode, 2, image_size=8))
+        writer.finish(12)
+    data = ReplayDataModule(TASK, str(tmp_path), draw="episode", execute_steps=8)
+    data.setup()
+    told = data.describe()
+    names = ("students", "draw", "execute_steps", "imitate", "meshes")
+    assert [told.pop(name) for name in names] == [["student"], "episode", 8, None, "simplified"]
+    assert told == data.counts() and sum(told.values()) == 48
+
+
 def test_failures_are_kept_and_told(data: ReplayDataModule):
-    everything = data.gather(np.arange(sum(data.describe().values())))
+    everything = data.gather(np.arange(sum(data.counts().values())))
     assert 0.2 < 1.0 - everything["success"].float().mean() < 0.5
 
 
@@ -220,7 +235,7 @@ def test_every_observation_comes_once_in_the_order_of_its_number(data: ReplayDat
 def test_held_out_episodes_are_never_drawn(data: ReplayDataModule):
     held_out = {int(index) for batch in data.val_dataloader() for index in batch["index"]}
     drawn = {int(index) for step in range(200) for index in data.draw(step)}
-    total = sum(data.describe().values())
+    total = sum(data.counts().values())
     assert held_out and not held_out & drawn
     assert held_out | drawn == set(range(total))
 
@@ -249,6 +264,7 @@ def test_two_ranks_share_the_batches_of_one(root: Path):
         ({"held_out": 0.0}, "held_out: must be above 0"),
         ({"students": ["teacher"]}, "students: name at least one source but teacher"),
         ({"draw": "chunk"}, "draw: must be transition or episode"),
+        ({"imitate": "student"}, "imitate: must be null, executed or teacher"),
         ({"students": []}, "students: name at least one"),
     ],
 )
@@ -266,19 +282,68 @@ def test_dagger_stands_for_all_of_its_rounds(tmp_path: Path, make_episode: MakeE
     def total(students: list[str]) -> int:
         data = ReplayDataModule(TASK, str(tmp_path), students=students)
         data.setup()
-        return sum(data.describe().values())
+        return sum(data.counts().values())
 
     assert total(["dagger"]) == total(["dagger-10", "dagger-2"]) > total(["dagger-2"])
 
 
-def test_missing_rounds_are_named(root: Path):
-    with pytest.raises(LitDistillError, match=r"manifest\.json: no dagger-1 episodes here; run DAgger first"):
-        ReplayDataModule(TASK, str(root), students=["dagger"]).setup()
+@pytest.mark.parametrize(
+    ("students", "missing", "command"),
+    [
+        (["dagger"], "dagger-1", f"fit --config conf/dagger_fast.yaml --data.task {TASK} --data.root"),
+        (["dagger-3"], "dagger-3", f"fit --config conf/dagger_fast.yaml --data.task {TASK} --data.root"),
+        (["student"], "student", f"collect --config conf/collect_student.yaml --task {TASK} --root"),
+    ],
+)
+def test_what_is_missing_is_named_with_the_command_that_makes_it(
+    tmp_path: Path, make_episode: MakeEpisode, students: list[str], missing: str, command: str
+):
+    store(tmp_path, make_episode, "teacher", 10)
+    data = ReplayDataModule(TASK, str(tmp_path), students=students)
+    line = rf"manifest\.json: no {missing} episodes here: run `python -m lit_distill {command} {tmp_path}`"
+    for look in (data.check_ingredients, data.setup):
+        with pytest.raises(LitDistillError, match=line):
+            look()
 
 
-def test_missing_student_rollouts_are_named(root: Path):
-    with pytest.raises(LitDistillError, match=r"manifest\.json: no dagger-1 episodes here"):
-        ReplayDataModule(TASK, str(root), students=["dagger-1"]).setup()
+def test_what_is_collected_before_training_need_not_be_there(tmp_path: Path):
+    """But the rounds of DAgger, which nobody collects here, are missed before anything is collected."""
+    settings = CollectSettings()
+    student = CollectSettings(student="student.ckpt")
+    own = {"collect_teacher": settings, "collect_student": student}
+    ReplayDataModule(TASK, str(tmp_path), **own).check_ingredients()
+    with pytest.raises(LitDistillError, match="no teacher episodes here: run `python -m lit_distill collect"):
+        ReplayDataModule(TASK, str(tmp_path), collect_student=student).check_ingredients()
+    with pytest.raises(LitDistillError, match="no dagger episodes here: run `python -m lit_distill fit"):
+        ReplayDataModule(TASK, str(tmp_path), students=["student", "dagger"], **own).check_ingredients()
+
+
+def test_rounds_of_five_episodes_as_in_the_paper_are_enough(tmp_path: Path, make_episode: MakeEpisode):
+    """A round so small has a held-out episode or none; training takes all others."""
+    store(tmp_path, make_episode, "teacher", 10)
+    rounds = [f"dagger-{number}" for number in (1, 2, 3)]
+    for source in rounds:
+        store(tmp_path, make_episode, source, 5)
+    held_out = sum(is_held_out(TASK, source, episode, 0.1) for source in rounds for episode in range(5))
+    assert held_out < len(rounds)  # or there would be nothing to test
+    data = ReplayDataModule(TASK, str(tmp_path), students=["dagger"])
+    data.setup()
+    assert len(data.held_out_potentials()) == 1 + held_out
+    described = data.counts()
+    assert described["train_student_transitions"] > 0
+    total = sum(2 + episode % 3 for episode in range(5)) * len(rounds)
+    assert described["train_student_transitions"] + described["val_student_transitions"] == total
+
+
+def test_rollouts_that_show_different_meshes_are_not_mixed(tmp_path: Path, make_episode: MakeEpisode):
+    for source, meshes in (("teacher", "original"), ("student", "simplified")):
+        writer = ShardWriter(tmp_path / TASK, TASK, source, {"fingerprint": {"meshes": meshes}})
+        for episode in range(10):
+            writer.add(episode, make_episode(TASK, source, episode))
+        writer.finish(10)
+    line = "teacher has fingerprint.meshes = 'original', student has 'simplified'"
+    with pytest.raises(LitDistillError, match=line):
+        ReplayDataModule(TASK, str(tmp_path)).setup()
 
 
 def test_without_the_teachers_values_it_says_that_the_reward_is_unshaped(

@@ -38,7 +38,9 @@ MODES = {"ram": (1 << 20, 0), "stream_0_workers": (0, 0), "stream_1_worker": (0,
 """Name -> (ram_limit_mb, num_workers)."""
 
 
-def synthetic_episode(task: str, episode: int, size: int, rng: np.random.Generator) -> list[ChunkTransition]:
+def synthetic_episode(
+    task: str, episode: int, size: int, rng: np.random.Generator, source: str = "teacher"
+) -> list[ChunkTransition]:
     """A valid successful episode of CHUNKS chunks with random content."""
 
     def chunk(index: int) -> ChunkTransition:
@@ -53,7 +55,7 @@ def synthetic_episode(task: str, episode: int, size: int, rng: np.random.Generat
         actions = rng.uniform(-1, 1, (CHUNK_LENGTH, ACTION_DIM)).astype(np.float32)
         return ChunkTransition(
             task=task,
-            source="teacher",
+            source=source,
             episode=episode,
             chunk=index,
             observation=observation,
@@ -63,8 +65,8 @@ def synthetic_episode(task: str, episode: int, size: int, rng: np.random.Generat
             rewards=np.zeros(CHUNK_LENGTH, np.float32),
             terminal=index == CHUNKS - 1,
             outcome="success",
-            behaviour="teacher",
-            initial_state=f"teacher/{episode}",
+            behaviour=source,
+            initial_state=f"{source}/{episode}",
             seed=0,
             teacher_actions=actions,
         )

@@ -46,12 +46,13 @@ from lit_distill.algorithms.awac_terms import (
     effective_sample_size,
     log_probability,
     shaped_return,
+    step_potential,
     td_target,
 )
 from lit_distill.algorithms.encoded_observations import EncodedObservations
 from lit_distill.algorithms.schedule import Schedule, check_schedule, scheduled
 from lit_distill.errors import LitDistillError
-from lit_distill.networks.augmentation import RandomShift, positional_generator
+from lit_distill.networks.augmentation import RandomShift, shift_views
 from lit_distill.networks.checkpoint import check_there, load_saved_student, student_record
 from lit_distill.networks.critic import TwinCritic
 from lit_distill.networks.student import StudentNetwork
@@ -77,7 +78,8 @@ class AWAC(LightningModule):
         critic_lr: Learning rate of the critics.
         weight_decay: Weight decay of AdamW, on all parameters.
         schedule: `constant`, or `cosine`, both learning rates falling to 0 over the run.
-        actor_start: Steps in which the critic alone is trained, before the first actor update.
+        actor_start: Steps in which the critic alone is trained, before the first actor update: until then
+            the actor does not change at all.
         mean_every: Steps between two computations of mu(s') for all observations; 1 is exact.
         relabel_weight: Weight of the teacher's chunk at student states as a second action in eq. (8); 0: off.
         perturbed_weight: Factor of eq. (8) where noise was part of the executed chunk; 1: to the letter.
@@ -133,9 +135,11 @@ class AWAC(LightningModule):
         self.schedule: Schedule = schedule
         self.actor_start, self.mean_every, self.relabel_weight = actor_start, mean_every, relabel_weight
         self.perturbed_weight = perturbed_weight
+        self.critic_hidden, self.execute_steps = critic_hidden, execute_steps
         self.shift = RandomShift(shift_pixels)
         self.seed = seed
         self._resumed = False
+        self._resumed_observations: dict[str, Any] | None = None
         self._observations: EncodedObservations | None = None
 
     # -- hooks ---------------------------------------------------------------------------------------
@@ -149,19 +153,19 @@ class AWAC(LightningModule):
         if self.init_from is None:
             raise LitDistillError(
                 "init_from: AWAC starts from a DAgger student; "
-                "`python -m lit_distill fit --config conf/dagger.yaml` makes one"
+                "`python -m lit_distill fit --config conf/dagger_fast.yaml` makes one"
             )
         check_there(self.init_from)
 
     def setup(self, stage: str) -> None:
         """Nothing is resumed until a checkpoint is loaded, which Lightning does after this."""
-        self._resumed = False
+        self._resumed, self._resumed_observations = False, None
         self._observations = None
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A resumed run starts from its checkpoint and from nothing else."""
         self._resumed = True
-        self._resumed_mean = checkpoint.get("mean")
+        self._resumed_observations = checkpoint.get("observations")
 
     def on_fit_start(self) -> None:
         """Warm start, then encode every observation once."""
@@ -175,8 +179,8 @@ class AWAC(LightningModule):
             self.network.load_state_dict(student.network.state_dict())
             self.critic_encoder.load_state_dict(self.network.state_dict())
         known = self._known()
-        if self._resumed and self._resumed_mean is not None:
-            known.mean = self._resumed_mean.to(self.device)
+        if self._resumed_observations is not None:
+            known.load_state_dict(self._resumed_observations)
 
     def on_train_batch_start(self, batch: ReplayBatch, batch_idx: int) -> None:
         """Every `mean_every` steps bring mu(s') up to the present student."""
@@ -202,22 +206,23 @@ class AWAC(LightningModule):
             actor_loss = actor_loss + self.relabel_weight * self._relabelled(
                 batch, features, mean, log_std, q_mean
             )
+        all_a, all_w = self._of_all_processes(a, w)
         terms = {
             "reward/chunk": returns.mean(),
             "reward/shaped": shaped.mean(),
-            "critic/loss": critic_loss,
             "critic/target": y.mean(),
-            "actor/loss": actor_loss,
-            "actor/log_probability": log_pi.mean(),
+            "critic/loss": critic_loss,
+            "advantage/mean": all_a.mean(),
+            "advantage/std": all_a.std(correction=0),
+            "weight/max": all_w.max(),
+            "weight/clipped": (all_w >= self.w_max).float().mean(),
+            "weight/effective_sample_size": effective_sample_size(all_w),
             "actor/log_std": log_std.mean(),
-            "advantage/mean": a.mean(),
-            "advantage/std": a.std(correction=0),
-            "weight/max": w.max(),
-            "weight/clipped": (w >= self.w_max).float().mean(),
-            "weight/effective_sample_size": effective_sample_size(w),
+            "actor/log_probability": log_pi.mean(),
+            "actor/loss": actor_loss,
         }
         self._log_terms(terms, len(y))
-        return critic_loss + (self.global_step >= self.actor_start) * actor_loss
+        return critic_loss + actor_loss
 
     def rewards(self, batch: ReplayBatch) -> tuple[Tensor, Tensor]:
         """R_i and R~_i of eq. (3), float32 [B] each."""
@@ -236,7 +241,8 @@ class AWAC(LightningModule):
         """V*(s_i) and V*(s_{i+l}), float32 [B] each, NaN where one is missing."""
         if self.potential == "value":
             return batch["value"], batch["next_value"]
-        return self.gamma ** batch["steps_to_success"], self.gamma ** batch["next_steps_to_success"]
+        now, after = batch["steps_to_success"], batch["next_steps_to_success"]
+        return step_potential(now, self.gamma), step_potential(after, self.gamma)
 
     def policy(self, batch: ReplayBatch) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation of pi_phi(. | s), float32 [B, K, A] each."""
@@ -255,6 +261,12 @@ class AWAC(LightningModule):
             w = advantage_weight(a, self.lambda_awac, self.w_max) * batch["relabelled"]
         every_row = torch.ones_like(batch["mask"])
         return actor_error(w, log_probability(batch["teacher_actions"], mean, log_std, every_row)).mean()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Before `actor_start` AdamW finds no gradient of the actor: it neither moves nor decays it."""
+        if self.global_step < self.actor_start:
+            for parameter in self._actor():
+                parameter.grad = None
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """An update, then theta_target <- (1 - tau) theta_target + tau theta.
@@ -286,23 +298,13 @@ class AWAC(LightningModule):
 
     def augment(self, batch: ReplayBatch) -> ReplayBatch:
         """Shift both views for the actor: a pure function of seed, step and place in the global batch."""
-        before = self.global_rank * len(batch["proprio"])  # processes have equal parts, in their order
-        views = {
-            view: self.shift(
-                batch[view],  # type: ignore[literal-required]
-                positional_generator(self.seed, self.global_step, number),
-                before,
-            )
-            for number, view in enumerate(("agentview", "wrist"))
-        }
-        return cast(ReplayBatch, {**batch, **views})
+        return shift_views(batch, self.shift, (self.seed, self.global_step), self.global_rank)
 
     def configure_optimizers(self) -> Any:
         """One AdamW with a group for the actor and one for the critics: they share no weight."""
-        actor = [*self.network.parameters(), *self.log_std_head.parameters()]
         optimizer = torch.optim.AdamW(
             [
-                {"params": actor, "lr": self.actor_lr, "name": "actor"},
+                {"params": self._actor(), "lr": self.actor_lr, "name": "actor"},
                 {"params": list(self.critic.parameters()), "lr": self.critic_lr, "name": "critic"},
             ],
             weight_decay=self.weight_decay,
@@ -321,7 +323,7 @@ class AWAC(LightningModule):
         task = getattr(getattr(self.trainer, "datamodule", None), "task", None)
         checkpoint["student"] = student_record(self.network, task, training)
         if self._observations is not None:
-            checkpoint["mean"] = self._observations.mean.cpu()
+            checkpoint["observations"] = self._observations.state_dict()
 
     # -- what is known of every observation ------------------------------------------------------------
 
@@ -331,6 +333,16 @@ class AWAC(LightningModule):
             self._observations = EncodedObservations.of(self.critic_encoder, observations, self.device)
             self._observations.update(self.network)
         return self._observations
+
+    def _actor(self) -> list[nn.Parameter]:
+        return [*self.network.parameters(), *self.log_std_head.parameters()]
+
+    def _of_all_processes(self, *values: Tensor) -> tuple[Tensor, ...]:
+        """Values [B] of this process's part of a batch: those of the whole batch, without gradient."""
+        gathered = cast(
+            Tensor, self.all_gather(torch.stack(values))
+        )  # [values, B], of several [R, values, B]
+        return gathered.movedim(-2, 0).flatten(1).unbind()
 
     def _data(self) -> Any:
         """A data module with `task` and `observations`, as `datamodules.replay` has."""

@@ -18,6 +18,8 @@ RECORDED = (
         "mean_every",
         "relabel_weight",
         "perturbed_weight",
+        "critic_hidden",
+        "execute_steps",
         "seed",
     ),
 )

@@ -36,6 +36,18 @@ def chunk_discount(executed: Tensor, terminal: Tensor, gamma: float) -> Tensor:
     return torch.where(terminal, 0.0, gamma ** executed.float())
 
 
+def step_potential(steps: Tensor, gamma: float) -> Tensor:
+    """V* of n steps to success: gamma^n.
+
+    Args:
+        steps: float32 [B], n, infinite for never, NaN where it is not known.
+
+    Returns:
+        float32 [B], 0 for never and NaN where n is not known, whatever gamma: both powers of 1 would be 1.
+    """
+    return (gamma**steps).masked_fill(steps.isinf(), 0.0).masked_fill(steps.isnan(), torch.nan)
+
+
 def shaped_return(
     returns: Tensor,
     executed: Tensor,

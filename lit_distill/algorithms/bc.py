@@ -28,7 +28,7 @@ from torchmetrics import MeanMetric
 
 from lit_distill.algorithms.schedule import Schedule, check_schedule, scheduled
 from lit_distill.errors import LitDistillError
-from lit_distill.networks.augmentation import RandomShift, positional_generator
+from lit_distill.networks.augmentation import RandomShift, shift_views
 from lit_distill.networks.checkpoint import load_student, student_record
 from lit_distill.networks.student import StudentNetwork
 from lit_distill.schema import ChunkBatch
@@ -226,12 +226,7 @@ class BehaviorCloning(LightningModule):
     def augment(self, batch: ChunkBatch, batch_idx: int) -> ChunkBatch:
         """Shift both views, each in its own way: a pure function of seed, epoch and place in the batch."""
         position = (self.seed, self.current_epoch - self.first_epoch, batch_idx)
-        before = self.global_rank * len(batch["proprio"])  # processes have equal parts, in their order
-        views = {
-            view: self.shift(batch[view], positional_generator(*position, number), before)  # type: ignore[literal-required]
-            for number, view in enumerate(("agentview", "wrist"))
-        }
-        return cast(ChunkBatch, {**batch, **views})
+        return shift_views(batch, self.shift, position, self.global_rank)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, and the schedule per optimizer step."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from lit_distill.errors import LitDistillError
 from lit_distill.networks.student import StudentNetwork
 
 
@@ -41,3 +44,28 @@ class EncodedObservations:
         """Bring mu(s) of every observation up to a student."""
         means = [network(*(part.to(self.device) for part in batch)) for batch in self.observations]
         self.mean = torch.cat(means).float()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What cannot be computed again: mu(s) as of the last `update`, and of which observations."""
+        return {"mean": self.mean.cpu(), "sha256": self._sha256()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`.
+
+        Raises:
+            LitDistillError: They are not the observations that it was of, in their order.
+        """
+        if state["sha256"] != self._sha256():
+            raise LitDistillError(
+                f"--ckpt_path: its run learnt from {len(state['mean'])} observations, and the "
+                f"{len(self.features)} of these data are others: bring back its episodes and options of the "
+                "data (students, held_out), or fit without --ckpt_path"
+            )
+        self.mean = state["mean"].to(self.device)
+
+    def _sha256(self) -> str:
+        """Tells observations and their order apart by their proprioception."""
+        digest = hashlib.sha256()
+        for _, _, proprio, _ in self.observations:
+            digest.update(proprio.numpy().tobytes())
+        return digest.hexdigest()

@@ -5,11 +5,16 @@ The one thing without which behaviour cloning from 50 episodes fails altogether.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from lit_distill.errors import LitDistillError
+from lit_distill.schema import ChunkBatch, ReplayBatch
+
+Batch = TypeVar("Batch", ChunkBatch, ReplayBatch)
 
 
 def positional_generator(*position: int) -> torch.Generator:
@@ -77,3 +82,19 @@ class RandomShift:
         size = (before + len(images), 2)
         shifts = torch.randint(-self.pixels, self.pixels + 1, size, generator=generator)[before:]
         return shift_images(images, shifts.to(images.device), self.pixels)
+
+
+def shift_views(batch: Batch, shift: RandomShift, position: tuple[int, ...], rank: int) -> Batch:
+    """Shift both views of a batch, each in its own way: a pure function of position and place in the batch.
+
+    Args:
+        batch: Of all processes together, or this process's part of one: all have equal parts, in their order.
+        shift: How far.
+        position: Of the batch, see `positional_generator`; the view's number is added to it.
+        rank: Number of this process.
+    """
+    shifted = batch.copy()
+    before = rank * len(batch["proprio"])
+    for number, view in enumerate(("agentview", "wrist")):
+        shifted[view] = shift(batch[view], positional_generator(*position, number), before)  # type: ignore[literal-required]
+    return shifted

@@ -82,7 +82,8 @@ class FitConfig:
         self.init_from = [path for path in starts if path is not None]
         replays = _is(content["data"], "ReplayDataModule")
         rounds = any(_is(callback, "DAggerRounds") for callback in callbacks)
-        self.makes = "dagger-" if rounds else "student" if replays else None
+        acts = content["data"].get("init_args", {}).get("collect_student")
+        self.makes = "dagger-" if rounds else "student" if acts else None
         self.teacher_data = "collect_teacher" if replays else "collect"
         logger = trainer["logger"]["init_args"]
         self.logs = Path(logger["save_dir"]) / logger["name"]
