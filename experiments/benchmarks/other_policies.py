@@ -13,8 +13,8 @@ are random, as they do not matter here.
 - `robomimic_bc`: robomimic's BC-RNN-GMM for images. One action a call, where ours and ACT give 16;
 - ours: the shape in `conf/` in torch, onnxruntime and OpenVINO, as in `latency.py`.
 
-`times_ours` is their median over ours, call by call; bf16 is there where `processor_has` names it. Takes four minutes on two cores once the environment is
-there. The last line is one JSON object.
+`times_ours` is their median over ours, call by call; ours has bf16 where `processor_has` names it. Takes four
+minutes on two cores once the environment is there. The last line is one JSON object.
 """
 
 from __future__ import annotations
