@@ -17,9 +17,11 @@ from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Evaluation, Protocol, evaluate
 from lit_distill.networks.checkpoint import checkpoint_sha256, save_student
 from lit_distill.networks.student import StudentNetwork
+from lit_distill.query_log import stored_costs
 from lit_distill.ranks import Ranks
 from lit_distill.results import ResultName, write_result
 from lit_distill.schema import OUTCOMES
+from lit_distill.teachers.cost import QueryCost
 from lit_distill.videos import encode_gif, save_episode
 
 
@@ -130,10 +132,21 @@ class LiberoEvaluation(Callback):
         }
         name = ResultName(self.study, self._task(trainer), self.method, self.results)
         path = write_result(
-            name, self.protocol, evaluation, config=config, train_seed=self._training.get("seed")
+            name,
+            self.protocol,
+            evaluation,
+            config=config,
+            train_seed=self._training.get("seed"),
+            data_queries=self._data_queries(trainer),
         )
         rank_zero_info(f"{name.task} {self.method}: success {evaluation.describe()}; {path}")
         return path
+
+    def _data_queries(self, trainer: Trainer) -> dict[str, QueryCost]:
+        """What asking for the labels of the student's data cost; {} of data that have no folder."""
+        data = getattr(trainer, "datamodule")  # noqa: B009 (absent from Trainer's type)
+        sources = self._training.get("sources") or getattr(data, "sources", [])  # DAgger adds its rounds
+        return stored_costs(data.folder, sources) if sources else {}
 
     def _due(self, trainer: Trainer) -> bool:
         every = self.every_n_epochs

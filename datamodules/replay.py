@@ -154,6 +154,11 @@ class ReplayDataModule(LightningDataModule):
         self._ends: list[int] = []
 
     @property
+    def sources(self) -> list[str]:
+        """Which data it gives."""
+        return [TEACHER, *self._students]
+
+    @property
     def folder(self) -> Path:
         """The task's folder of shards; of a remote one its copy."""
         return self._place.path

@@ -8,6 +8,7 @@ Times differ from run to run, so they have no place in the manifest, whose bytes
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,21 @@ QUERIES_NAME = "queries.json"
 def stored_cost(folder: Path, source: str) -> QueryCost:
     """What was spent on a source so far; nothing if nobody wrote it down."""
     return QueryCost(**_read(folder).get(source, {}))
+
+
+def stored_costs(folder: Path, sources: Sequence[str]) -> dict[str, QueryCost]:
+    """What was spent on each of some sources, those left out that nobody was asked for.
+
+    Args:
+        folder: a task's.
+        sources: names; `dagger` stands for all of its rounds.
+    """
+    costs = {
+        name: QueryCost(**entry)
+        for name, entry in _read(folder).items()
+        if name in sources or name.rpartition("-")[0] in sources
+    }
+    return {name: cost for name, cost in costs.items() if cost.queries}
 
 
 def add_cost(folder: Path, source: str, cost: QueryCost) -> None:

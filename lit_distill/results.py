@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from lit_distill import __version__
@@ -15,6 +17,7 @@ from lit_distill.evaluation import Evaluation, Protocol
 from lit_distill.hardware import describe_hardware
 from lit_distill.schema import OUTCOMES
 from lit_distill.sim.simulator import fingerprint
+from lit_distill.teachers.cost import QueryCost
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ def write_result(
     config: dict[str, Any],
     noise: dict[str, Any] | None = None,
     train_seed: int | None = None,
+    data_queries: Mapping[str, QueryCost] = MappingProxyType({}),
 ) -> Path:
     """Write one evaluation as JSON, atomically, and return its path.
 
@@ -53,7 +57,9 @@ def write_result(
         config: everything else that the figure depends on (the trained model's settings, say).
         noise: action noise during the evaluation, None for none.
         train_seed: seed of the training, None where nothing was trained.
+        data_queries: what asking for the labels of the training data cost, by source.
     """
+    spent = {source: asdict(cost) for source, cost in data_queries.items()}
     measured = {
         **evaluation.counts,
         "complete": evaluation.counts["error"] == 0,
@@ -62,6 +68,7 @@ def write_result(
         "steps_mean": evaluation.steps_mean,
         "latency_ms": evaluation.latency_ms,
         **({"teacher_queries": asdict(evaluation.cost)} if evaluation.cost.queries else {}),
+        **({"data_queries": spent} if spent else {}),
         "hardware": evaluation.hardware,
         "episodes": evaluation.episodes,
     }

@@ -5,10 +5,14 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 FOLDER = Path(__file__).parents[1] / "experiments" / "benchmarks"
-SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "common")
+PARTS = {"common", "turns", "other_environment", "other_policies_worker"}
+"""Files that are used by the scripts."""
+SCRIPTS = sorted({path.stem for path in FOLDER.glob("*.py")} - PARTS)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -17,3 +21,20 @@ def test_it_can_be_imported_and_its_first_lines_tell_its_command(name: str, monk
     module = importlib.import_module(name)
     assert f"python experiments/benchmarks/{name}.py" in (module.__doc__ or "")
     assert callable(module.main)
+
+
+def test_the_formats_whose_latency_is_compared_give_the_same_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    latency = importlib.import_module("latency")
+    bench = latency.Bench(tmp_path, image_size=36)
+    formats = bench.torch_formats("bc_fast") | bench.deployed("bc_fast", 1)
+    assert {"torch_eager", "torchscript", "onnxruntime_f32", "openvino_f32"} <= formats.keys()
+    with torch.inference_mode():
+        chunks = {name: np.clip(infer(), -1.0, 1.0) for name, infer in formats.items()}
+    for name, chunk in chunks.items():
+        assert chunk.shape == (16, 7)
+        tolerance = 0.05 if "bf16" in name else 1e-4
+        np.testing.assert_allclose(chunk, chunks["torch_eager"], atol=tolerance, err_msg=name)
+    assert np.ptp(chunks["torch_eager"]) > 0.0

@@ -221,6 +221,15 @@ def test_a_student_may_fail_as_often_as_it_likes(tmp_path: Path, student: str):
         dataclasses.replace(SETTINGS, stop_after_failures=-1)
 
 
+def test_the_teachers_success_is_shown_with_its_interval_as_it_goes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run(tmp_path, episodes=3)
+    shown = capsys.readouterr().err
+    for rate in ("1/1 [0.21, 1.00]", "2/2 [0.34, 1.00]", "3/3 [0.44, 1.00]"):
+        assert rate in shown
+
+
 def test_what_the_teacher_cost_is_told_and_added_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder = run(tmp_path, episodes=3)
     first = stored_cost(folder, "teacher")

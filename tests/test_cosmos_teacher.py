@@ -298,6 +298,17 @@ def test_a_server_that_does_not_come_back_leaves_the_rest_untried(
             TeacherSpec(COSMOS, {"server": server.url, "outage_s": 0.2, "cache": None}).build()
 
 
+def test_a_server_that_takes_too_long_is_asked_again_and_not_for_ever(tmp_path: Path):
+    with serving(tmp_path, STAND_IN_SECONDS="1") as server:
+        simulator = FakeSimulator(TASK, image_size=256)
+        observation = simulator.reset(START)
+        teacher = teacher_of(server, timeout_s=0.1, outage_s=0.3)
+        with pytest.raises(TeacherUnavailable, match="not reached for 0 s: ReadTimeout"):
+            teacher.query(observation, simulator)
+        assert teacher.counts.retried >= 1 and teacher.counts.queries == 0
+        assert teacher_of(server, timeout_s=20.0).query(observation, simulator).actions.shape == (16, 7)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_server_that_is_killed_and_comes_back_in_mid_collection_costs_nothing_but_time(
     tmp_path: Path, server: CosmosServer, workers: int, caplog: pytest.LogCaptureFixture

@@ -17,6 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_distill.cli import main
 from lit_distill.collection import CollectSettings, collect_from
+from lit_distill.manifest import Manifest
 from lit_distill.networks.checkpoint import load_saved_student
 from lit_distill.sim.fake import FakeSimulator
 
@@ -177,4 +178,6 @@ def test_test_measures_the_student_in_libero(tmp_path: Path, data: Path, uninter
     assert result["steps_mean"] == 280 or result["success"] == 1
     assert result["train_seed"] == 0
     assert result["config"]["training"]["schedule"] == "cosine"
+    samples = Manifest.load(data / TASK).sources["teacher"].counts()["samples"]
+    assert result["data_queries"]["teacher"]["queries"] == samples  # each state was asked about once
     assert list((tmp_path / "log").rglob("videos/*/dev-0-*.mp4"))

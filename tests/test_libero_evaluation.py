@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import imageio.v2 as imageio
 import pytest
@@ -21,9 +21,11 @@ from callbacks.weight_averaging import ExponentialMovingAverage
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Evaluation, Protocol, evaluate
 from lit_distill.networks.checkpoint import load_student
+from lit_distill.query_log import add_cost
 from lit_distill.ranks import Ranks
 from lit_distill.results import read_result
 from lit_distill.sim.fake import FakeSimulator
+from lit_distill.teachers.cost import QueryCost
 
 TASK = "custom_libero_object_milk"
 PROTOCOL = Protocol(split="dev", episodes=2, image_size=16, workers=0, videos=1)
@@ -33,6 +35,8 @@ class Data(TinyDataModule):
     """The tiny data of a task in the table."""
 
     task = TASK
+    folder: Path
+    sources: ClassVar[list[str]] = []
 
     def describe(self) -> dict[str, int]:
         return {"train_samples": 6}
@@ -144,6 +148,33 @@ def test_the_result_says_how_the_student_was_trained(tmp_path: Path):
     result = read_result(tmp_path / "results" / "tiny" / f"{TASK}-bc2-dev2.json")
     assert result["train_seed"] == 0
     assert (result["config"]["training"]["algorithm"], result["config"]["training"]["lr"]) == ("bc", 1e-2)
+
+
+@pytest.mark.parametrize(
+    ("sources", "training", "known"),
+    [
+        (["teacher"], {}, {"teacher": 5}),
+        (["teacher", "dagger"], {}, {"teacher": 5, "dagger-1": 7, "dagger-2": 9}),
+        (["teacher"], {"sources": ["teacher", "dagger-1"]}, {"teacher": 5, "dagger-1": 7}),  # DAgger's own
+        (["student"], {}, {}),  # nobody was asked
+    ],
+)
+def test_the_result_says_what_asking_for_its_data_cost(
+    tmp_path: Path, sources: list[str], training: dict[str, Any], known: dict[str, int]
+):
+    data = Data()
+    data.folder, data.sources = tmp_path / "data", sources
+    data.folder.mkdir()
+    for source, queries in (("teacher", 5), ("dagger-1", 7), ("dagger-2", 9), ("student", 0)):
+        add_cost(data.folder, source, QueryCost(queries=queries, seconds=2.0))
+    callback = LiberoEvaluation(PROTOCOL, study="tiny", results=str(tmp_path / "results"))
+    callback._training = training
+    trainer(tmp_path, callback).test(tiny_module(), data, verbose=False)
+    result = read_result(tmp_path / "results" / "tiny" / f"{TASK}-bc-dev2.json")
+    found = result.get("data_queries", {})
+    assert {source: cost["queries"] for source, cost in found.items()} == known
+    assert all(cost["seconds"] == 2.0 for cost in found.values())
+    assert "teacher_queries" not in result
 
 
 def test_another_tasks_student_is_refused(tmp_path: Path, evaluations: list[Any]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import struct
 from collections.abc import Callable
@@ -208,3 +209,30 @@ def test_an_attack_pickled_as_any_file_of_the_folder_never_runs(folder: Path) ->
         (folder / name).write_bytes(pickle.dumps(Attack()))
         assert "folder" in refused(folder)
         (folder / name).write_bytes(kept)
+
+
+PACKAGES = ("lit_distill", "callbacks", "datamodules", "experiments")
+ROOT = Path(__file__).parents[1]
+
+
+def test_nothing_in_the_packages_reads_a_pickle() -> None:
+    """Each `torch.load` is called with `weights_only=True`, and nothing else unpickles."""
+    loads = 0
+    for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            name = ast.unparse(call.func)
+            place = f"{path.relative_to(ROOT)}:{call.lineno}: {name}"
+            options = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+            if name == "torch.load":
+                loads += 1
+                assert options.get("weights_only") == "True", place
+            if name == "np.load":
+                assert options.get("allow_pickle", "False") == "False", place
+            unpickles = name in ("eval", "exec") or name.split(".")[0] in (
+                "pickle",
+                "dill",
+                "cloudpickle",
+                "joblib",
+            )
+            assert not unpickles or name == "pickle.dump", place
+    assert loads >= 2

@@ -371,3 +371,7 @@ def test_without_any_value_it_says_that_awac_runs_unshaped(tmp_path: Path, make_
     line = rf"{tmp_path / TASK}: the teacher gave no values: AWAC runs unshaped, lambda_tpr has no effect"
     with pytest.warns(UserWarning, match=line):
         ReplayDataModule(TASK, str(tmp_path), batch_size=8, steps_per_epoch=5).setup()
+
+
+def test_it_names_the_teacher_and_the_students_as_its_sources():
+    assert ReplayDataModule(TASK, students=["student", "dagger"]).sources == ["teacher", "student", "dagger"]

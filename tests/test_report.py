@@ -251,3 +251,27 @@ def test_the_values_of_a_teacher_are_diagnosed(results: Path) -> None:
         ["pea", "teacher (2 eval states)", "6", "0.333", "1.000", "0.100", "0"],
         ["all episodes", "teacher (2 eval states)", "6", "0.333", "1.000", "0.100", "0"],
     ]
+
+
+def queries(count: int, seconds: float, cached: int = 0, retried: int = 0) -> dict[str, float]:
+    return {"queries": count, "cached": cached, "retried": retried, "clipped": 0, "seconds": seconds}
+
+
+def test_what_asking_the_teacher_cost_is_told_by_task_and_method(results: Path) -> None:
+    heading = "What asking the teacher cost"
+    assert heading not in report("handmade", str(results))[0].read_text()
+    data = {"teacher": queries(1500, 60.0, cached=20), "dagger-1": queries(500, 30.0, retried=3)}
+    write(results, "butter", "bc", 6, data_queries=data)
+    write(results, "butter", "teacher", 10, teacher_queries=queries(100, 4.0))
+    page = report("handmade", str(results))[0].read_text()
+    assert rows(page, heading) == [  # the other results do not know, so nothing is added up
+        ["butter", "teacher (10 eval states)", "its evaluation", "100", "0", "0", "4.0", "40.0"],
+        ["butter", "bc (10 eval states)", "its data", "2,000", "20", "3", "90.0", "45.0"],
+    ]
+    write(results, "milk", "bc", 8, data_queries={"teacher": queries(1000, 60.0)})
+    refused(results, "rack", "cannot put anything anywhere")
+    table = rows(report("handmade", str(results))[0].read_text(), heading)
+    assert table[2:] == [
+        ["milk", "bc (10 eval states)", "its data", "1,000", "0", "0", "60.0", "60.0"],
+        ["all tasks", "bc (10 eval states)", "its data", "3,000", "20", "3", "150.0", "50.0"],
+    ]

@@ -23,6 +23,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ import openvino
 import torch
 from common import options, report
 from torch.utils.flop_counter import FlopCounterMode
+from turns import WARM_UP, alternate, turn
 
 from lit_distill import runtime
 from lit_distill.export.formats import write_model
@@ -54,9 +56,6 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 """Name -> what differs from the network's defaults, with a spatial softmax as in conf/bc_fast.yaml."""
 TASK_ROW = 9
-WARM_UP = 10
-TURN_SECONDS = 0.5
-"""A turn ends then: threads that wait for each other get slow where others compute, too."""
 GEMM_SIZE = 1024
 Infer = Callable[[], Any]
 
@@ -209,25 +208,8 @@ def deployed_formats() -> list[tuple[str, str, str]]:
 
 def percentiles(formats: dict[str, Infer], turns: int, calls: int) -> dict[str, dict[str, float]]:
     """p50, p95 and p99 (ms) of each format; they take turns of `calls` calls, or fewer on a busy machine."""
-    times: dict[str, list[float]] = {name: [] for name in formats}
     with torch.inference_mode():
-        for _ in range(turns):
-            for name, infer in formats.items():
-                recorded: list[float] = []
-                begun = time.perf_counter()
-                for call in range(WARM_UP + calls):
-                    start = time.perf_counter()
-                    infer()
-                    end = time.perf_counter()
-                    if call >= WARM_UP or end - begun > TURN_SECONDS / 2:
-                        recorded.append(1e3 * (end - start))
-                    if end - begun > TURN_SECONDS:
-                        break
-                times[name] += recorded
-    return {
-        name: {f"p{share}": round(float(np.percentile(taken, share)), 4) for share in (50, 95, 99)}
-        for name, taken in times.items()
-    }
+        return alternate({name: partial(turn, infer, calls) for name, infer in formats.items()}, turns)
 
 
 def peak_gflops(dtype: torch.dtype, device: str = "cpu") -> float:

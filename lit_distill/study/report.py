@@ -8,21 +8,19 @@ import os
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lit_distill.atomic import atomic_file
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import wilson_interval
-from lit_distill.schema import CHUNK_LENGTH, OUTCOMES
+from lit_distill.schema import OUTCOMES
+from lit_distill.study.cells import NONE, Cell, Cells, Column
 from lit_distill.study.figure import success_figure
 from lit_distill.study.potential import Potential, potential
+from lit_distill.study.query_table import HEADINGS, QUERIES, query_rows
 from lit_distill.study.stored import study_results
 from lit_distill.study.summary import rate, short
 from lit_distill.tasks.official import split_name
-
-METHODS = ("teacher", "bc", "dagger", "awac")
-"""The paper's order; other methods follow."""
-NONE = "–"
 
 POTENTIAL = """\
 ## The teacher's value as a potential
@@ -32,32 +30,6 @@ at each chunk against the episode's success. Last value of failures: mean at the
 without success. Wrongly lost: successful episodes in which the value was once 0.\
 """
 PERCENTILES = ("p50", "p95", "p99")
-
-
-class Column(NamedTuple):
-    """Results that share method and protocol: a column of the tables."""
-
-    method: str
-    split: str
-    n: int
-    execute_steps: int
-
-    @property
-    def label(self) -> str:
-        """Heading of the column."""
-        executed = "" if self.execute_steps == CHUNK_LENGTH else f", {self.execute_steps} of 16 executed"
-        return f"{self.method} ({self.n} {self.split} states{executed})"
-
-
-class Cell(NamedTuple):
-    """One results file and its content."""
-
-    path: Path
-    result: dict[str, Any]
-
-
-Cells = dict[tuple[str, Column], Cell]
-"""Of (task, column)."""
 
 
 def report(study: str, results: str = "experiments/results", output: str | None = None) -> list[Path]:
@@ -79,13 +51,13 @@ def report(study: str, results: str = "experiments/results", output: str | None 
     """
     cells: Cells = {}
     for path, result in study_results(study, results):
-        key = (result["task"], _column(result))
+        key = (result["task"], Column.of(result))
         if key in cells:
             raise LitDistillError(f"{path}: the same evaluation as in {cells[key].path}; delete one of them")
         cells[key] = Cell(path, result)
     folder = Path(output) if output else Path(results) / study
     folder.mkdir(parents=True, exist_ok=True)
-    columns = sorted({column for _, column in cells}, key=_order)
+    columns = sorted({column for _, column in cells}, key=lambda column: column.order)
     tasks = sorted({task for task, _ in cells})
     command = f"python -m lit_distill report --study {study}"
     command += "" if results == "experiments/results" else f" --results {results}"
@@ -101,16 +73,6 @@ def report(study: str, results: str = "experiments/results", output: str | None 
         with atomic_file(folder / name) as stream:
             stream.write(content)
     return [folder / name for name in contents]
-
-
-def _column(result: dict[str, Any]) -> Column:
-    protocol = result["config"]["protocol"]
-    return Column(result["method"], result["split"], result["n"], protocol["execute_steps"])
-
-
-def _order(column: Column) -> tuple[Any, ...]:
-    known = column.method in METHODS
-    return (METHODS.index(column.method) if known else len(METHODS), *column)
 
 
 def _series(tasks: Sequence[str], column: Column, cells: Cells) -> list[tuple[int, int] | None]:
@@ -147,6 +109,7 @@ def markdown(
         "Means over tasks; all processes of the evaluation, rendering included (100 % CPU = one core).",
         load_table(columns, cells),
         *potential_section(tasks, columns, cells),
+        *queries_section(tasks, columns, cells),
         "## Where the numbers are from",
         "A `+` after a commit: with changes that were not committed.",
         sources_table(tasks, columns, cells, folder),
@@ -245,6 +208,12 @@ def potential_section(tasks: list[str], columns: list[Column], cells: Cells) -> 
     return [POTENTIAL, table(["task", "method", *Potential.HEADINGS], rows)] if rows else []
 
 
+def queries_section(tasks: list[str], columns: list[Column], cells: Cells) -> list[str]:
+    """What asking the teacher cost, nothing where no result knows."""
+    rows = query_rows(tasks, columns, cells)
+    return [QUERIES, table(HEADINGS, rows)] if rows else []
+
+
 def sources_table(tasks: list[str], columns: list[Column], cells: Cells, folder: Path) -> str:
     """Each results file, linked from `folder`, with its commit and seeds."""
     rows = []
@@ -281,7 +250,7 @@ def _mean(values: Sequence[float | None], digits: int) -> str:
 def comma_separated(cells: Cells) -> str:
     """One line per results file."""
     rows = []
-    for (task, column), cell in sorted(cells.items(), key=lambda item: (item[0][0], _order(item[0][1]))):
+    for (task, column), cell in sorted(cells.items(), key=lambda item: (item[0][0], item[0][1].order)):
         result = cell.result
         rows.append(
             {
