@@ -88,6 +88,15 @@ def test_another_tasks_student_is_refused(tmp_path: Path):
         fit(module(str(tmp_path / "milk.ckpt")), tmp_path)
 
 
+def test_a_student_of_another_architecture_is_refused_in_one_line(tmp_path: Path):
+    wide = StudentNetwork((8, 8, 8), (3, 3, 3), (2, 2, 2), image_size=IMAGE_SIZE, hidden=24)
+    save_student(wide, tmp_path / "wide.ckpt")
+    with pytest.raises(
+        LitDistillError, match=r"^init_from: .*wide\.ckpt has hidden 24, but network\.hidden is 32"
+    ):
+        fit(module(str(tmp_path / "wide.ckpt")), tmp_path)
+
+
 def test_a_step_moves_actor_critic_and_target_but_not_the_frozen_encoder(student: str, tmp_path: Path):
     made = module(student)
     fit(made, tmp_path, LineData(1))

@@ -20,7 +20,7 @@ from tiny_training import TinyDataModule, tiny_module, tiny_network, tiny_traine
 from lit_distill.behaviours import ExportedActor, StudentActor
 from lit_distill.cli import main
 from lit_distill.errors import LitDistillError
-from lit_distill.networks.checkpoint import load_saved_student, save_student, student_sha256
+from lit_distill.networks.checkpoint import load_saved_student, save_student, student_sha256, warm_start
 from lit_distill.runtime import Policy, PolicyError
 from lit_distill.serving.student import load_policy
 from lit_distill.tasks import get_task
@@ -30,7 +30,7 @@ LOADERS: dict[str, Callable[[str], Any]] = {
     "student_sha256": student_sha256,
     "StudentActor": lambda path: StudentActor(path).build(get_task(TASK)),
     "serve": load_policy,
-    "init_from": lambda path: tiny_module(network=tiny_network(image_size=32))._warm_start(path),
+    "init_from": lambda path: warm_start(tiny_network(image_size=32), path),
 }
 
 

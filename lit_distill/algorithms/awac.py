@@ -53,7 +53,7 @@ from lit_distill.algorithms.encoded_observations import EncodedObservations
 from lit_distill.algorithms.schedule import Schedule, check_schedule, scheduled
 from lit_distill.errors import LitDistillError
 from lit_distill.networks.augmentation import RandomShift, shift_views
-from lit_distill.networks.checkpoint import check_there, load_saved_student, student_record
+from lit_distill.networks.checkpoint import check_there, student_record, warm_start
 from lit_distill.networks.critic import TwinCritic
 from lit_distill.networks.student import StudentNetwork
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, ReplayBatch
@@ -171,12 +171,7 @@ class AWAC(LightningModule):
         """Warm start, then encode every observation once."""
         if not self._resumed:
             self.check_ingredients()
-            student = load_saved_student(str(self.init_from))
-            if student.task not in (None, self._data().task):
-                raise LitDistillError(
-                    f"init_from: {self.init_from} was trained on {student.task}, not on {self._data().task}"
-                )
-            self.network.load_state_dict(student.network.state_dict())
+            warm_start(self.network, str(self.init_from), self._data().task)
             self.critic_encoder.load_state_dict(self.network.state_dict())
         known = self._known()
         if self._resumed_observations is not None:

@@ -29,7 +29,7 @@ from torchmetrics import MeanMetric
 from lit_distill.algorithms.schedule import Schedule, check_schedule, scheduled
 from lit_distill.errors import LitDistillError
 from lit_distill.networks.augmentation import RandomShift, shift_views
-from lit_distill.networks.checkpoint import load_student, student_record
+from lit_distill.networks.checkpoint import student_record, warm_start
 from lit_distill.networks.student import StudentNetwork
 from lit_distill.schema import ChunkBatch
 
@@ -172,23 +172,13 @@ class BehaviorCloning(LightningModule):
     def _begin(self) -> None:
         datamodule: Any = getattr(self.trainer, "datamodule", None)
         if self.init_from is not None:
-            self._warm_start(self.init_from)
+            warm_start(self.network, self.init_from)
+            rank_zero_info(f"Warm start from {self.init_from}")
         elif hasattr(datamodule, "statistics"):
             statistics = datamodule.statistics()
             self.network.set_statistics(statistics["proprio_mean"], statistics["proprio_std"])
         else:
             rank_zero_warn("The data module has no statistics(): proprioception stays as the network has it.")
-
-    def _warm_start(self, path: str) -> None:
-        """Take weights and normalisation from another student of the same architecture."""
-        other = load_student(path)
-        for name, value in self.network.arguments.items():
-            if other.arguments[name] != value:
-                raise LitDistillError(
-                    f"init_from: {path} has {name} {other.arguments[name]}, but network.{name} is {value}"
-                )
-        self.network.load_state_dict(other.state_dict())
-        rank_zero_info(f"Warm start from {path}")
 
     def on_train_start(self) -> None:
         """Say, and log once, how large the student is."""

@@ -141,6 +141,29 @@ def load_saved_student(path: str | Path, map_location: str | torch.device = "cpu
     return SavedStudent(network.to(map_location).eval(), record.get("task"), record.get("training"))
 
 
+def warm_start(network: StudentNetwork, path: str | Path, task: str | None = None) -> None:
+    """Take weights and normalisation of a saved student of the same architecture.
+
+    Args:
+        network: What is filled.
+        path: The saved student.
+        task: The task that the student must have been trained on; None: any.
+
+    Raises:
+        LitDistillError: As `load_saved_student`; it has another architecture, or is another task's.
+    """
+    student = load_saved_student(path)
+    for name, value in network.arguments.items():
+        if student.network.arguments[name] != value:
+            raise LitDistillError(
+                f"init_from: {path} has {name} {student.network.arguments[name]}, "
+                f"but network.{name} is {value}"
+            )
+    if task is not None and student.task not in (None, task):
+        raise LitDistillError(f"init_from: {path} was trained on {student.task}, not on {task}")
+    network.load_state_dict(student.network.state_dict())
+
+
 def _fill(arguments: dict[str, Any], weights: dict[str, Tensor], stored_bytes: int) -> StudentNetwork:
     """The network with these weights, which are `stored_bytes` on disk at most."""
     with torch.device("meta"):
