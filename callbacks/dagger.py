@@ -13,7 +13,7 @@ from callbacks.round_checkpoints import ROUND, RoundCheckpoints
 from callbacks.weight_averaging import ExponentialMovingAverage
 from lit_distill.algorithms.bc import BehaviorCloning
 from lit_distill.algorithms.dagger import best_round, beta, disagreement, first_state, keeps_improving
-from lit_distill.behaviours import STUDENT, StudentActor
+from lit_distill.behaviours import StudentActor
 from lit_distill.collection import CollectSettings, Rollouts, collect_rollouts
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Protocol, evaluate
@@ -22,10 +22,8 @@ from lit_distill.networks.checkpoint import check_there, load_saved_student
 from lit_distill.ranks import Ranks
 from lit_distill.remote_shards import refuse_to_write
 from lit_distill.samples import read_shard
+from lit_distill.schema import DAGGER, STUDENT
 from lit_distill.sim.simulator import fingerprint
-
-SOURCE = "dagger-"
-SPLIT = "student"
 
 
 class DAggerRounds(Callback):
@@ -136,7 +134,7 @@ class DAggerRounds(Callback):
         self._checkpoints = RoundCheckpoints(trainer)
         self._ranks = Ranks.of_this_run()
         self._round, self._epochs, self._dev = 0, epochs, []
-        self._base = [source for source in _data(trainer).sources if not source.startswith(SOURCE)]
+        self._base = [source for source in _data(trainer).sources if not source.startswith(DAGGER)]
         if not self._base:
             raise LitDistillError("data.sources: must name teacher; DAggerRounds adds its rounds by itself")
 
@@ -194,8 +192,8 @@ class DAggerRounds(Callback):
         data = _data(trainer)
         mixed = beta(self.betas, number)
         rollouts = Rollouts(
-            f"{SOURCE}{number}",
-            SPLIT,
+            f"{DAGGER}{number}",
+            STUDENT,
             self.collect.mixture(student, mixed),
             self.collect,
             first_state(number, self.collect.episodes),
@@ -228,7 +226,7 @@ class DAggerRounds(Callback):
     def _use_round(self, trainer: Trainer, pl_module: BehaviorCloning, number: int) -> None:
         """Data, epochs and notes of a round."""
         start = (number - 1) * self._epochs
-        sources = [*self._base, *(f"{SOURCE}{k}" for k in range(1, number + 1))]
+        sources = [*self._base, *(f"{DAGGER}{k}" for k in range(1, number + 1))]
         self._round = number
         _data(trainer).use_sources(sources, first_epoch=start)
         trainer.fit_loop.max_epochs = start + self._epochs
@@ -256,11 +254,12 @@ class DAggerRounds(Callback):
                     f"collect: the rollouts would have {key} {now!r}, but {self._base[0]} episodes in "
                     f"{data.folder} have {stored[key]!r}; data of one simulator only"
                 )
-        later = [source for source in manifest.sources if source.startswith(SOURCE)]
-        if set(later) - {f"{SOURCE}1"}:
+        rounds = [name.removeprefix(DAGGER) for name in manifest.sources if name.startswith(DAGGER)]
+        if set(rounds) - {"1"}:
             raise LitDistillError(
-                f"{data.folder / MANIFEST_NAME}: holds {max(later)} of an earlier fit; to go on with that: "
-                f"--ckpt_path last; else `python -m lit_distill discard {data.folder} --sources dagger`"
+                f"{data.folder / MANIFEST_NAME}: holds {DAGGER}{max(map(int, rounds))} of an earlier fit; to go "
+                "on with that: --ckpt_path last; else "
+                f"`python -m lit_distill discard {data.folder} --sources dagger`"
             )
         self._checkpoints.clear()
 

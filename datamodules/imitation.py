@@ -10,9 +10,8 @@ from typing import Literal
 
 import torch
 
-from lit_distill.behaviours import TEACHER
 from lit_distill.errors import LitDistillError
-from lit_distill.schema import ChunkBatch, ReplayBatch
+from lit_distill.schema import TEACHER, ChunkBatch, ReplayBatch
 
 Imitated = Literal["executed", "teacher"]
 """`executed`: what was done in successful episodes; `teacher`: what the teacher said, in any of a student."""

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from lit_distill.behaviours import PERTURBED, TEACHER
-from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, NEVER, ChunkTransition
+from lit_distill.behaviours import PERTURBED
+from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, NEVER, TEACHER, ChunkTransition
 
 
 def multistep(

@@ -25,12 +25,11 @@ from datamodules.imitation import Imitated, teaches, to_imitate
 from datamodules.multistep import multistep
 from datamodules.order import Batching, BatchOrder
 from datamodules.selection import ALL_ROUNDS, Selection, all_rounds, missing_source, split
-from lit_distill.behaviours import STUDENT, TEACHER
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import MANIFEST_NAME, Manifest
 from lit_distill.remote_shards import data_folder
 from lit_distill.samples import read_shard
-from lit_distill.schema import CHUNK_LENGTH, ChunkBatch, ChunkTransition, ReplayBatch
+from lit_distill.schema import CHUNK_LENGTH, STUDENT, TEACHER, ChunkBatch, ChunkTransition, ReplayBatch
 from lit_distill.tasks import embedding_row, get_task
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from lit_distill.behaviours import STUDENT
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import MANIFEST_NAME, Manifest, ShardEntry, collect_command
+from lit_distill.schema import DAGGER, STUDENT
 
-DAGGER, ALL_ROUNDS = "dagger-", "dagger"
-"""How DAgger's sources begin, and the name that stands for all of them."""
+ALL_ROUNDS = DAGGER.removesuffix("-")
+"""The name that stands for all rounds of DAgger."""
 
 
 def is_held_out(task: str, source: str, episode: int, held_out: float) -> bool:

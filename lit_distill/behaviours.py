@@ -11,7 +11,7 @@ import numpy as np
 from lit_distill.asking import ask
 from lit_distill.errors import LitDistillError
 from lit_distill.runtime import Policy, PolicyError
-from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, Observation, TeacherChunk
+from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, STUDENT, TEACHER, Observation, TeacherChunk
 from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.tasks import Task, embedding_row
 from lit_distill.teachers.base import Teacher
@@ -21,10 +21,8 @@ from lit_distill.teachers.spec import TeacherSpec
 if TYPE_CHECKING:  # torch is imported where a student acts, and nowhere else
     from lit_distill.networks.policy import StudentPolicy
 
-TEACHER, STUDENT = "teacher", "student"
 PERTURBED = "+noise"
-"""How the name of a behaviour ends whose chunk was perturbed."""
-"""Names of who acted; with noise added to what is executed, `teacher+noise` and `student+noise`."""
+"""How the name of who acted ends where noise was added to what was executed, as in `student+noise`."""
 
 
 class Decision(NamedTuple):

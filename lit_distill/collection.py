@@ -29,7 +29,7 @@ from lit_distill.progress import closing_line, never_succeeds, rate
 from lit_distill.query_log import add_cost
 from lit_distill.ranks import Ranks, run_shared
 from lit_distill.remote_shards import HOW_TO_FILL, LocalFolder, RemoteFolder, refuse_to_write
-from lit_distill.schema import CHUNK_LENGTH
+from lit_distill.schema import CHUNK_LENGTH, STUDENT, TEACHER
 from lit_distill.shard_writer import ShardWriter, check_made_alike
 from lit_distill.sim.environment import ORIGINAL
 from lit_distill.sim.simulator import Simulator, fingerprint
@@ -37,9 +37,6 @@ from lit_distill.sim.states import OFFICIAL_SPLIT, SPLITS, load_initial_state
 from lit_distill.tasks import Task, embedding_row, get_task
 from lit_distill.teachers.spec import EMBEDDED_TEACHER, TeacherSpec
 from lit_distill.workers import EpisodeError, EpisodeJob, MakeSimulator, check_run_settings, patience_s
-
-TEACHER, STUDENT = "teacher", "student"
-"""Sources, and the splits of the initial states that their rollouts start from."""
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,9 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 NEVER = -1
 """`steps_to_success` where the teacher does not get there within the task's horizon."""
 
-SOURCE_PATTERN = re.compile(r"teacher|student|dagger-[1-9][0-9]*")
+TEACHER, STUDENT, DAGGER = "teacher", "student", "dagger-"
+"""Whose rollouts a source holds, and who acted; how the name of a DAgger round's source begins."""
+SOURCE_PATTERN = re.compile(rf"{TEACHER}|{STUDENT}|{DAGGER}[1-9][0-9]*")
 
 
 class ArraySpec(NamedTuple):

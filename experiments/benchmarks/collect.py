@@ -15,8 +15,9 @@ from pathlib import Path
 
 from common import BASKET, options, report
 
-from lit_distill.collection import TEACHER, CollectSettings, collect
+from lit_distill.collection import CollectSettings, collect
 from lit_distill.manifest import Manifest
+from lit_distill.schema import TEACHER
 from lit_distill.shards import verify
 from lit_distill.sim.environment import MESHES, SIMPLIFIED
 

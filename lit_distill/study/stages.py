@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lit_distill.behaviours import STUDENT, TeacherActor
+from lit_distill.behaviours import TeacherActor
 from lit_distill.cli import PROGRAM
 from lit_distill.collection import CollectSettings
 from lit_distill.errors import LitDistillError
@@ -17,6 +17,7 @@ from lit_distill.evaluation import Protocol
 from lit_distill.manifest import Manifest
 from lit_distill.networks.checkpoint import checkpoint_sha256, student_sha256
 from lit_distill.results import ResultName
+from lit_distill.schema import STUDENT
 from lit_distill.shards import discard
 from lit_distill.study.evaluate import teacher_config
 from lit_distill.study.stored import stored_result

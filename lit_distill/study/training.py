@@ -19,12 +19,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lit_distill.arguments import check_config_file
 from lit_distill.atomic import atomic_file
-from lit_distill.behaviours import TEACHER
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Protocol
 from lit_distill.lightning_cli import DEFAULTS
 from lit_distill.manifest import Manifest
 from lit_distill.networks.checkpoint import checkpoint_sha256
+from lit_distill.schema import DAGGER, STUDENT, TEACHER
 
 NOTE_NAME, BEST_NAME, LAST_NAME = "fit.json", "best.ckpt", "last.ckpt"
 PACKAGES = ("lit_distill", "lightning", "torch")
@@ -83,7 +83,7 @@ class FitConfig:
         replays = _is(content["data"], "ReplayDataModule")
         rounds = any(_is(callback, "DAggerRounds") for callback in callbacks)
         acts = content["data"].get("init_args", {}).get("collect_student")
-        self.makes = "dagger-" if rounds else "student" if acts else None
+        self.makes = DAGGER if rounds else STUDENT if acts else None
         self.teacher_data = "collect_teacher" if replays else "collect"
         logger = trainer["logger"]["init_args"]
         self.logs = Path(logger["save_dir"]) / logger["name"]
