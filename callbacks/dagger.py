@@ -257,8 +257,8 @@ class DAggerRounds(Callback):
         rounds = [name.removeprefix(DAGGER) for name in manifest.sources if name.startswith(DAGGER)]
         if set(rounds) - {"1"}:
             raise LitDistillError(
-                f"{data.folder / MANIFEST_NAME}: holds {DAGGER}{max(map(int, rounds))} of an earlier fit; to go "
-                "on with that: --ckpt_path last; else "
+                f"{data.folder / MANIFEST_NAME}: holds {DAGGER}{max(map(int, rounds))} of an earlier fit; "
+                "to go on with that: --ckpt_path last; else "
                 f"`python -m lit_distill discard {data.folder} --sources dagger`"
             )
         self._checkpoints.clear()

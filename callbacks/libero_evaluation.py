@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from lit_distill.behaviours import StudentActor
@@ -143,10 +143,15 @@ class LiberoEvaluation(Callback):
         return path
 
     def _data_queries(self, trainer: Trainer) -> dict[str, QueryCost]:
-        """What asking for the labels of the student's data cost; {} of data that have no folder."""
+        """What asking for the labels of the student's data cost; {} where that is not known."""
         data = getattr(trainer, "datamodule")  # noqa: B009 (absent from Trainer's type)
         sources = self._training.get("sources") or getattr(data, "sources", [])  # DAgger adds its rounds
-        return stored_costs(data.folder, sources) if sources else {}
+        folder = getattr(data, "folder", None)
+        try:
+            return stored_costs(folder, sources) if sources and folder else {}
+        except LitDistillError as error:  # not worth losing a finished evaluation
+            rank_zero_warn(str(error))
+            return {}
 
     def _due(self, trainer: Trainer) -> bool:
         every = self.every_n_epochs

@@ -167,14 +167,13 @@ class ChunkDataModule(LightningDataModule):
     def describe(self) -> dict[str, Any]:
         """Episodes and samples of both sides, whether they are in RAM, what they show: for the log."""
         training, validation = self._ready()
-        identity = Manifest.load(self.folder).sources[self._sources[0]].identity
         return {
             "train_episodes": training.episodes,
             "train_samples": training.samples,
             "val_episodes": validation.episodes,
             "val_samples": validation.samples,
             "in_ram": int(self._resident is not None),
-            "meshes": identity.get("fingerprint", {}).get("meshes"),
+            "meshes": Manifest.load(self.folder).sources[self._sources[0]].meshes,
         }
 
     def _ready(self) -> tuple[Selection, Selection]:

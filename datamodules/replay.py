@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.datasets import ChunkLoader
-from datamodules.imitation import Imitated, teaches, to_imitate
+from datamodules.imitation import Imitated, to_imitate
 from datamodules.multistep import multistep
 from datamodules.order import Batching, BatchOrder
 from datamodules.selection import ALL_ROUNDS, Selection, all_rounds, missing_source, split
@@ -189,7 +189,17 @@ class ReplayDataModule(LightningDataModule):
         Manifest.load(self.folder)
 
     def setup(self, stage: str | None = None) -> None:
-        """Check the shards' hashes and decode every transition once."""
+        """Check the shards' hashes and decode every transition once.
+
+        Raises:
+            LitDistillError: missing or damaged data, or `imitate` does not suit the learner.
+        """
+        learner = getattr(self.trainer, "lightning_module", None)
+        if learner is not None and hasattr(learner, "critic") == (self._imitate is not None):
+            raise LitDistillError(
+                f"imitate: null is for AWAC, executed or teacher for BehaviorCloning; "
+                f"{type(learner).__name__} got {self._imitate}"
+            )
         if not self._arrays:
             with self._place.ready([TEACHER, *self._students]):
                 self._read()
@@ -200,12 +210,10 @@ class ReplayDataModule(LightningDataModule):
         selections = split(self.folder, [TEACHER, *self._students], self._held_out, False)
         for held_out, selection in enumerate(selections):
             for episode in _episodes(self.folder, selection):
-                source, first = episode[0].source, len(parts)
-                if teaches(source, episode[0].success, self._imitate):
-                    parts += multistep(episode, first, self._execute_steps)
-                    side = TEACHER if source == TEACHER else STUDENT
-                    members[side][held_out].append(range(first, len(parts)))
-                    self._ends.append(len(parts))
+                first, side = len(parts), TEACHER if episode[0].source == TEACHER else STUDENT
+                parts += multistep(episode, first, self._execute_steps)
+                members[side][held_out].append(range(first, len(parts)))
+                self._ends.append(len(parts))
         for side, (training, _) in members.items():
             if not training:
                 raise LitDistillError(
@@ -216,6 +224,10 @@ class ReplayDataModule(LightningDataModule):
         self._validation = {side: Side.of(both[1], "transition").numbers for side, both in members.items()}
         if self._imitate is None:
             self._say_what_is_unshaped()
+        elif self._imitate == "teacher" and not self._arrays["labelled"].all():
+            raise LitDistillError(
+                f"{self.folder}: some rollouts have no labels of the teacher; imitate: executed needs none"
+            )
 
     def _say_what_is_unshaped(self) -> None:
         """A chunk's reward needs V* at both of its ends; a teacher need not give any."""

@@ -130,3 +130,13 @@ def test_on_other_data_it_is_not_resumed(
     )
     with pytest.raises(LitDistillError, match=line):
         train(root, tmp_path, resume=interrupted, **options)
+
+
+def test_a_checkpoint_that_does_not_tell_its_observations_is_refused(
+    root: Path, tmp_path: Path, interrupted: Path
+) -> None:
+    checkpoint = torch.load(interrupted, weights_only=True)
+    del checkpoint["observations"]
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    with pytest.raises(LitDistillError, match="^--ckpt_path: does not tell which observations"):
+        train(root, tmp_path, resume=tmp_path / "old.ckpt")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from datamodules.imitation import teaches, to_imitate
+from datamodules.imitation import to_imitate
 from datamodules.replay import ReplayDataModule
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import ChunkTransition
@@ -45,26 +47,15 @@ def data(root: Path, **options: object) -> ReplayDataModule:
     return module
 
 
-@pytest.mark.parametrize(
-    ("imitate", "taught"),
-    [
-        (None, [True, True, True, True]),
-        ("executed", [True, False, True, False]),
-        ("teacher", [True, False, True, True]),
-    ],
-)
-def test_a_failure_teaches_only_what_the_teacher_says_of_it(imitate: str | None, taught: list[bool]):
-    episodes = [("teacher", True), ("teacher", False), ("dagger-1", True), ("student", False)]
-    assert [teaches(source, success, imitate) for source, success in episodes] == taught  # type: ignore[arg-type]
-
-
-def test_what_was_executed_is_imitated_in_the_executed_rows_and_never_noise(root: Path):
+def test_what_was_executed_is_imitated_in_the_executed_rows_of_successes_and_never_noise(root: Path):
     whole = data(root)
     batch = whole.gather(np.arange(sum(whole.counts().values())))
     imitated = to_imitate(batch, "executed")
     torch.testing.assert_close(imitated["teacher_actions"], batch["actions"])
-    assert batch["perturbed"].any() and not imitated["mask"][batch["perturbed"]].any()
-    torch.testing.assert_close(imitated["mask"][~batch["perturbed"]], batch["mask"][~batch["perturbed"]])
+    chosen = batch["success"] & ~batch["perturbed"]
+    assert not imitated["mask"][~chosen].any()
+    torch.testing.assert_close(imitated["mask"][chosen], batch["mask"][chosen])
+    assert (batch["success"] & batch["perturbed"]).any() and (~batch["success"] & ~batch["perturbed"]).any()
 
 
 def test_of_the_teachers_label_all_rows_count_but_those_beyond_the_end(root: Path):
@@ -79,33 +70,36 @@ def test_of_the_teachers_label_all_rows_count_but_those_beyond_the_end(root: Pat
     assert not imitated["mask"][last].all()
 
 
-@pytest.mark.parametrize(("imitate", "episodes"), [("executed", 8 + 8), ("teacher", 8 + 12)])
-def test_the_loaders_give_what_eq_1_takes(root: Path, imitate: str, episodes: int):
-    control = data(root, imitate=imitate)
-    assert sum(control.counts().values()) == 3 * episodes
-    for loader in (control.train_dataloader(), control.val_dataloader()):
-        batches = list(loader)
-        assert batches and all("rewards" not in batch for batch in batches)
-        for batch in batches:
-            assert batch["teacher_actions"].shape == (len(batch["mask"]), 16, 7)
-
-
-def test_without_failures_a_control_draws_what_awac_draws(tmp_path: Path, make_episode: MakeEpisode):
-    for source in ("teacher", "student"):
-        writer = ShardWriter(tmp_path / TASK, TASK, source, {})
-        for episode in range(10):
-            writer.add(episode, make_episode(TASK, source, episode))
-        writer.finish(10)
-    drawn, imitated = (
-        torch.cat([batch["proprio"] for batch in data(tmp_path, **options).train_dataloader()])
-        for options in ({}, {"imitate": "executed"})
-    )
-    torch.testing.assert_close(drawn, imitated)
+@pytest.mark.parametrize("imitate", ["executed", "teacher"])
+def test_a_control_draws_what_awac_draws_failures_included(root: Path, imitate: str):
+    awac, control = data(root), data(root, imitate=imitate)
+    for name in ("train_dataloader", "val_dataloader"):
+        batches = list(getattr(control, name)())
+        for drawn, taken in zip(getattr(awac, name)(), batches, strict=True):
+            torch.testing.assert_close(taken["proprio"], drawn["proprio"])
+            assert "rewards" in drawn and "rewards" not in taken
+            assert taken["teacher_actions"].shape == (len(taken["mask"]), 16, 7)
 
 
 def test_rollouts_without_labels_cannot_be_relabelled(tmp_path: Path, make_episode: MakeEpisode):
     store(tmp_path, make_episode, "teacher")
     store(tmp_path, make_episode, "student", teacher_actions=None)
-    control = data(tmp_path, imitate="teacher")
-    with pytest.raises(LitDistillError, match="imitate: teacher, but some rollouts have no labels"):
-        list(control.train_dataloader())
+    data(tmp_path, imitate="executed")
+    with pytest.raises(LitDistillError, match="some rollouts have no labels of the teacher"):
+        data(tmp_path, imitate="teacher")
+
+
+@pytest.mark.parametrize(
+    ("learner", "imitate", "suits"),
+    [("AWAC", None, True), ("AWAC", "executed", False), ("BC", None, False), ("BC", "teacher", True)],
+)
+def test_what_does_not_suit_the_learner_is_refused_in_one_line(
+    root: Path, learner: str, imitate: str | None, suits: bool
+):
+    made: Any = types.SimpleNamespace(critic=None) if learner == "AWAC" else types.SimpleNamespace()
+    module = ReplayDataModule(TASK, str(root), batch_size=8, imitate=imitate)  # type: ignore[arg-type]
+    module.trainer = types.SimpleNamespace(lightning_module=made)  # type: ignore[assignment]
+    if suits:
+        return module.setup()
+    with pytest.raises(LitDistillError, match="^imitate: null is for AWAC, executed or teacher for Behavior"):
+        module.setup()

@@ -3,7 +3,7 @@
     python experiments/benchmarks/awac.py --updates 24
 
 Trains AWAC of conf/awac.yaml's shapes on synthetic transitions of the real schema, in turns:
-`critics_alone` (before `actor_start`), `update` (eqs. 3 to 8 as `fit` does them) and `everything_again`,
+`critics_alone` (eqs. 3 to 5), `update` (eqs. 3 to 8 as `fit` does them) and `everything_again`,
 where in each update the critics' own encoders are trained, too, and mu(s') is computed for the batch. Beside
 these: the seconds that 1000 observations take to be encoded once, and mu(s) of them at each refresh
 (`mean_every`). `stage_s` is what conf/awac.yaml's 800 updates would take with so many observations. The last
@@ -29,14 +29,22 @@ from loader import CHUNKS, synthetic_episode
 
 from datamodules.replay import ReplayDataModule
 from lit_distill.algorithms.awac import AWAC
-from lit_distill.algorithms.awac_terms import chunk_discount, critic_error, td_target
+from lit_distill.algorithms.awac_terms import (
+    actor_error,
+    advantage,
+    advantage_weight,
+    chunk_discount,
+    critic_error,
+    log_probability,
+    td_target,
+)
 from lit_distill.networks.checkpoint import save_student
 from lit_distill.networks.student import StudentNetwork
 from lit_distill.precision import best_precision
 from lit_distill.schema import ReplayBatch
 from lit_distill.shards import ShardWriter
 
-BATCH_SIZE, EXECUTE_STEPS, UPDATES, CRITICS_ALONE, MEAN_EVERY = 64, 8, 800, 200, 200
+BATCH_SIZE, EXECUTE_STEPS, UPDATES, MEAN_EVERY = 64, 8, 800, 200
 """Of conf/awac.yaml."""
 WARM_UP, TURN = 2, 4
 
@@ -79,8 +87,13 @@ def everything_again(module: AWAC, batch: ReplayBatch, following: ReplayBatch) -
         next_q = module.target_critic(encoder.encode(*there).float(), mean)
         _, shaped = module.rewards(batch)
         y = td_target(shaped, chunk_discount(batch["executed"], batch["terminal"], module.gamma), next_q)
-    own = critic_error(module.critic(features, batch["actions"]), y).mean()
-    return own + module.training_step(batch, 0)
+    mean, log_std = module.policy(module.augment(batch))
+    with torch.no_grad():
+        q_mean = module.critic(features, mean.clamp(-1.0, 1.0))
+        a = advantage(module.critic(features, batch["actions"]), q_mean)
+        w = advantage_weight(a, module.lambda_awac, module.w_max)
+    actor = actor_error(w, log_probability(batch["actions"], mean, log_std, batch["mask"])).mean()
+    return critic_error(module.critic(features, batch["actions"]), y).mean() + actor
 
 
 def measure(root: str, updates: int) -> dict[str, Any]:

@@ -174,7 +174,12 @@ class AWAC(LightningModule):
             warm_start(self.network, str(self.init_from), self._data().task)
             self.critic_encoder.load_state_dict(self.network.state_dict())
         known = self._known()
-        if self._resumed_observations is not None:
+        if self._resumed:
+            if self._resumed_observations is None:
+                raise LitDistillError(
+                    "--ckpt_path: does not tell which observations its run learnt from, so it is of an "
+                    "earlier version; fit without --ckpt_path"
+                )
             known.load_state_dict(self._resumed_observations)
 
     def on_train_batch_start(self, batch: ReplayBatch, batch_idx: int) -> None:
