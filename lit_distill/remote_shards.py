@@ -18,9 +18,9 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import fsspec
 from tqdm import tqdm
@@ -38,6 +38,8 @@ MANIFEST_LIMIT = 64_000_000
 """Bytes; a manifest has some hundred per episode."""
 ABANDONED_SECONDS = 86_400
 """An unfinished file this old was left by a process that was killed."""
+SILENCE_SECONDS = 60
+"""A web server that sends nothing for so long is given up; a whole file may take any time."""
 
 _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*):")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -165,11 +167,14 @@ class RemoteFolder:
         missing = [shard for shard in shards if again or not _is_stored(shard)]
         size = sum(shard.bytes for shard in missing)
         label = f"{manifest.task}: fetching"
-        with tqdm(total=size, desc=label, unit="B", unit_scale=True, disable=not missing) as progress:
+        with (
+            _cache_is_written(),
+            tqdm(total=size, desc=label, unit="B", unit_scale=True, disable=not missing) as progress,
+        ):
             for shard in missing:
                 self._download(shard, progress)
-        for shard in shards:
-            _link(_stored(shard), self.path / shard.name)
+            for shard in shards:
+                _link(_stored(shard), self.path / shard.name)
 
     @contextlib.contextmanager
     def ready(self, sources: Sequence[str]) -> Iterator[None]:
@@ -200,46 +205,54 @@ class RemoteFolder:
         name = hashlib.sha256(manifest).hexdigest()
         folder = cache_folder() / "remote" / name / self.url.rpartition("/")[2]
         if not (folder / MANIFEST_NAME).is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            with atomic_file(folder / MANIFEST_NAME, shared=True) as stream:
-                stream.write(manifest)
+            with _cache_is_written():
+                folder.mkdir(parents=True, exist_ok=True)
+                with atomic_file(folder / MANIFEST_NAME, shared=True) as stream:
+                    stream.write(manifest)
         return folder
 
     def _read_manifest(self) -> bytes:
-        with self._opened(MANIFEST_NAME) as stream:
-            content = stream.read(MANIFEST_LIMIT + 1)
-        if len(content) > MANIFEST_LIMIT:
-            raise LitDistillError(f"{self.url}/{MANIFEST_NAME}: larger than any manifest; {HOW_TO_FILL}")
+        content = bytearray()
+        with contextlib.closing(self._blocks(MANIFEST_NAME)) as blocks:
+            for block in blocks:
+                content += block
+                if len(content) > MANIFEST_LIMIT:
+                    raise LitDistillError(
+                        f"{self.url}/{MANIFEST_NAME}: larger than any manifest; {HOW_TO_FILL}"
+                    )
         return bytes(content)
 
     def _download(self, shard: ShardEntry, progress: Any) -> None:
         path = _stored(shard)
         path.parent.mkdir(parents=True, exist_ok=True)
         _forget_abandoned(path.parent)
-        with self._opened(shard.name) as stream, atomic_file(path, shared=True) as kept:
+        with contextlib.closing(self._blocks(shard.name)) as blocks, atomic_file(path, shared=True) as kept:
             size, digest = 0, hashlib.sha256()
-            while size <= shard.bytes and (block := stream.read(BLOCK_BYTES)):
+            for block in blocks:
                 kept.write(block)
                 digest.update(block)
                 size += len(block)
                 progress.update(len(block))
+                if size > shard.bytes:
+                    break
             if size != shard.bytes or digest.hexdigest() != shard.sha256:
                 raise LitDistillError(
                     f"{self.url}/{shard.name}: damaged, its bytes are not those that {MANIFEST_NAME} tells "
                     "of; copy the folder up again"
                 )
 
-    @contextlib.contextmanager
-    def _opened(self, name: str) -> Iterator[BinaryIO]:
-        """A file behind the URL; whatever goes wrong with it is told in one line."""
+    def _blocks(self, name: str) -> Generator[bytes]:
+        """A file behind the URL, from its beginning; whatever goes wrong with it is told in one line.
+
+        What goes wrong with those who take the blocks is none of its business and passes by.
+        """
         where = f"{self.url}/{name}"
         try:
             filesystem, path = fsspec.core.url_to_fs(where)
             filesystem.invalidate_cache()
-            with filesystem.open(path, "rb") as stream:
-                yield stream
-        except LitDistillError:
-            raise
+            with filesystem.open(path, "rb", **_how_to_open(where)) as stream:
+                while block := stream.read(BLOCK_BYTES):  # of a stream fewer than asked for are not the end
+                    yield block
         except FileNotFoundError:
             raise LitDistillError(f"{where}: not there; {HOW_TO_FILL}") from None
         except ImportError as error:
@@ -252,6 +265,19 @@ class RemoteFolder:
             raise LitDistillError(f"{where}: cannot be fetched ({problem})") from None
 
 
+def _how_to_open(url: str) -> dict[str, Any]:
+    """Options of fsspec's `open` for a file that is read once, from its beginning to its end."""
+    if not url.startswith(("http:", "https:")):
+        return {}
+    import aiohttp  # what fsspec reads them with
+
+    return {
+        "block_size": 0,  # one request; by blocks, a server must know the header Range
+        "size": 1,  # any: to learn the size fsspec asks first, and calls all that fails then "not found"
+        "timeout": aiohttp.ClientTimeout(total=None, sock_connect=SILENCE_SECONDS, sock_read=SILENCE_SECONDS),
+    }
+
+
 def data_folder(root: str, task: str) -> LocalFolder | RemoteFolder:
     """A task's folder below a root, which is a folder or a URL.
 
@@ -259,6 +285,19 @@ def data_folder(root: str, task: str) -> LocalFolder | RemoteFolder:
         LitDistillError: a URL that is refused, see `check_url`.
     """
     return RemoteFolder(f"{check_url(root)}/{task}") if is_url(root) else LocalFolder(root, task)
+
+
+@contextlib.contextmanager
+def _cache_is_written() -> Iterator[None]:
+    """Within, what this machine's disk refuses is told of the cache, not of the URL."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise LitDistillError(
+            f"{cache_folder()}: fetched shards cannot be kept here ({reason}); "
+            "make room, or name another folder in XDG_CACHE_HOME"
+        ) from None
 
 
 def _stored(shard: ShardEntry) -> Path:

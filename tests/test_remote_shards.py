@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import http.server
 import io
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import aiohttp
 import fsspec
 import numpy as np
 import pytest
 import torch
 import yaml
 from dagger_training import FAKE_TEACHER, TASK, dagger_trainer, use_toy_world
+from fsspec.implementations.http import HTTPFileSystem
 from fsspec.registry import known_implementations
 from tiny_training import tiny_module, tiny_network
 
+import lit_distill.remote_shards
 from datamodules import ChunkDataModule
 from datamodules.replay import ReplayDataModule
+from lit_distill.atomic import atomic_file
 from lit_distill.cli import main
 from lit_distill.collection import CollectSettings, collect, collect_from
 from lit_distill.errors import LitDistillError
-from lit_distill.manifest import MANIFEST_NAME, Manifest
+from lit_distill.manifest import MANIFEST_NAME, Manifest, ShardEntry, SourceEntry
 from lit_distill.networks.checkpoint import save_student
 from lit_distill.remote_shards import RemoteFolder, check_url, redacted
 from lit_distill.samples import read_shard
@@ -160,17 +167,65 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def test_it_reads_from_a_web_server(local: Path) -> None:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=local)) as server:
+@contextlib.contextmanager
+def web_server(handler: Callable[..., Any]) -> Iterator[str]:
+    """Its URL while it serves; `python -m http.server` is one that does not know the header Range."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
         try:
-            assert chunk_data(url).describe() == chunk_data(local).describe()
-            assert f"{url}/nowhere/{TASK}/manifest.json: not there" in refusal(
-                lambda: chunk_data(f"{url}/nowhere")
-            )
+            yield f"http://127.0.0.1:{server.server_address[1]}"
         finally:
             server.shutdown()
+
+
+def test_it_reads_from_a_web_server(local: Path) -> None:
+    with web_server(partial(Quiet, directory=local)) as url:
+        assert chunk_data(url).describe() == chunk_data(local).describe()
+        assert f"{url}/nowhere/{TASK}/manifest.json: not there" in refusal(
+            lambda: chunk_data(f"{url}/nowhere")
+        )
+
+
+def test_large_shards_are_read_from_a_web_server_that_gives_only_whole_files(tmp_path: Path) -> None:
+    content = np.random.default_rng(0).bytes(12_000_000)  # two blocks of fsspec's and more
+    sha256 = hashlib.sha256(content).hexdigest()
+    name = f"{TASK}-teacher-00000.tar"
+    source = SourceEntry({}, 1, [ShardEntry(name, sha256, len(content), ())])
+    (tmp_path / "served" / TASK).mkdir(parents=True)
+    (tmp_path / "served" / TASK / name).write_bytes(content)
+    Manifest(TASK, {"teacher": source}).save(tmp_path / "served" / TASK)
+    with web_server(partial(Quiet, directory=tmp_path / "served")) as url:
+        remote = RemoteFolder(f"{url}/{TASK}")
+        remote.fetch()
+    assert (remote.path / name).read_bytes() == content
+
+
+def test_a_file_may_take_longer_than_any_answer(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aiohttp.client, "DEFAULT_TIMEOUT", aiohttp.ClientTimeout(total=0.5))
+    monkeypatch.setattr(HTTPFileSystem, "_cache", {})
+
+    class Slow(Quiet):
+        def copyfile(self, source: Any, target: Any) -> None:
+            target.write(source.read(100))
+            target.flush()
+            time.sleep(1.0)
+            super().copyfile(source, target)
+
+    with web_server(partial(Slow, directory=local)) as url:
+        assert RemoteFolder(f"{url}/{TASK}").path.is_dir()
+
+
+def test_fewer_bytes_than_asked_for_are_not_the_end(
+    local: Path, memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = type(memory).open
+
+    class Trickle(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(min(size, 1000) if size and size > 0 else size)
+
+    monkeypatch.setattr(type(memory), "open", lambda *a, **options: Trickle(original(*a, **options).read()))
+    assert chunk_data(ROOT).describe() == chunk_data(local).describe()
 
 
 # -- several processes -------------------------------------------------------------------------------------
@@ -224,6 +279,43 @@ def test_a_missing_manifest_is_told_in_one_line(memory: Any) -> None:
     assert told == (
         f"memory://bucket/other/{TASK}/manifest.json: not there; "
         "collect into a local root and copy the folder up"
+    )
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_only_what_is_missing_is_told_to_be(local: Path, status: int) -> None:
+    class Refuses(Quiet):
+        def do_GET(self) -> None:
+            self.send_response(302 if "again" not in self.path else status)
+            self.send_header("Location", f"{self.path}?again={SECRET}")
+            self.end_headers()
+
+        do_HEAD = do_GET
+
+    with web_server(Refuses) as url:
+        told = refusal(lambda: chunk_data(url))
+    assert told.startswith(f"{url}/{TASK}/manifest.json: cannot be fetched (ClientResponseError: {status}, ")
+    assert SECRET not in told and "collect" not in told
+    told = refusal(lambda: chunk_data(url))  # it has ended
+    assert re.search("manifest.json: cannot be fetched [(]ClientConnectorError: Cannot connect to host", told)
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file"), OSError(28, "No space left")])
+def test_what_is_wrong_with_the_cache_is_not_told_of_the_url(
+    memory: Any, cache: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    @contextlib.contextmanager
+    def fails(path: Path, shared: bool = False) -> Iterator[Any]:
+        with atomic_file(path, shared) as stream:
+            yield stream
+            if path.suffix == ".tar":
+                raise error
+
+    monkeypatch.setattr(lit_distill.remote_shards, "atomic_file", fails)
+    told = refusal(lambda: chunk_data(ROOT))
+    assert told == (
+        f"{cache.parent}: fetched shards cannot be kept here ({error.strerror}); "
+        "make room, or name another folder in XDG_CACHE_HOME"
     )
 
 
