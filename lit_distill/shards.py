@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import MANIFEST_NAME, Manifest, ShardEntry, remedy
-from lit_distill.remote_shards import RemoteFolder, is_url
+from lit_distill.remote_shards import RemoteFolder, is_url, refuse_to_write
 from lit_distill.samples import check_episode, describe_episode, read_shard
 from lit_distill.schema import SOURCE_PATTERN, ChunkTransition
 from lit_distill.shard_writer import ShardWriter, discard_source
@@ -98,7 +98,7 @@ def verify_folder(folder: str) -> list[str]:
     return [*map(str, reports), f"{len(reports)} shards whole"]
 
 
-def discard(folder: Path, sources: list[str] | str) -> list[str]:
+def discard(folder: str | Path, sources: list[str] | str) -> list[str]:
     """Delete the episodes of some sources, say of an earlier DAgger run, and leave the others.
 
     Args:
@@ -109,8 +109,10 @@ def discard(folder: Path, sources: list[str] | str) -> list[str]:
         A line per source.
 
     Raises:
-        LitDistillError: no manifest, no such source, or another process is writing it.
+        LitDistillError: no manifest, no such source, another process is writing it, or a URL is named.
     """
+    refuse_to_write(str(folder))
+    folder = Path(folder)
     known = sorted(Manifest.load(folder).sources)
     wanted: list[str] = []
     for name in [sources] if isinstance(sources, str) else sources:

@@ -38,6 +38,7 @@ from lit_distill.manifest import MANIFEST_NAME, Manifest, ShardEntry, SourceEntr
 from lit_distill.networks.checkpoint import save_student
 from lit_distill.remote_shards import RemoteFolder, check_url, redacted
 from lit_distill.samples import read_shard
+from lit_distill.shards import discard
 from lit_distill.sim.fake import FakeSimulator
 
 EPISODES = 10
@@ -389,6 +390,8 @@ def test_nothing_is_collected_into_a_url(
     assert refusal(lambda: collect(TASK, ROOT, SETTINGS)) == line
     assert main(["collect", "--task", TASK, "--root", ROOT]) == 2
     assert capsys.readouterr().err == f"error: {line}\n"
+    told = f"{ROOT}/{TASK}: {line.partition(': ')[2]}"
+    assert refusal(lambda: discard(f"{ROOT}/{TASK}", "teacher")) == told
     rounds = dagger_trainer(Path("/nowhere"), Path("/nowhere"))
     told = refusal(lambda: rounds.fit(tiny_module(), datamodule=ChunkDataModule(TASK, ROOT)))
     assert told == line
@@ -452,7 +455,9 @@ def test_every_command_refuses_it_before_it_writes_anything(
         ["fit", "--config", str(conf / "bc_fast.yaml"), "--data.root", root],
         ["fit", "--config", str(conf / "awac.yaml"), "--data.root", root],
         ["collect", "--task", TASK, "--root", root],
+        ["pipeline", "--tasks", TASK, "--root", root],
         ["verify", root],
+        ["discard", f"{root}/{TASK}", "--sources", "teacher"],
     ):
         assert main(arguments) == 2
         said = capsys.readouterr()

@@ -25,6 +25,7 @@ from lit_distill.collection import CollectSettings
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Protocol
 from lit_distill.lightning_cli import check_lightning
+from lit_distill.remote_shards import refuse_to_write
 from lit_distill.results import ResultName
 from lit_distill.study.stages import TEACHER, Beside, Stage, Study, check_students, stages
 from lit_distill.study.summary import TaskSummary, duration, print_summary
@@ -79,8 +80,9 @@ def run(
         protocol: how student and teacher are evaluated, on the same states.
 
     Raises:
-        LitDistillError: a stage failed; names stage, task and the command to repeat.
+        LitDistillError: a stage failed; names stage, task and the command to repeat. Or root is a URL.
     """
+    refuse_to_write(root)
     wanted = Study(
         root=root,
         fit_config=fit_config,
