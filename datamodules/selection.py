@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lit_distill.errors import LitDistillError
-from lit_distill.manifest import MANIFEST_NAME, Manifest, ShardEntry, collect_command
+from lit_distill.manifest import HOW_TO_FILL, MANIFEST_NAME, Manifest, ShardEntry, collect_command, is_copy
 from lit_distill.schema import DAGGER, STUDENT
 
 ALL_ROUNDS = DAGGER.removesuffix("-")
@@ -119,14 +119,17 @@ def split(
 
 
 def missing_source(folder: Path, source: str) -> LitDistillError:
-    """The error that a source has no episodes in a folder, with the command that makes them."""
+    """The error that a source has no episodes in a folder, with what makes them."""
+    missing = f"{folder / MANIFEST_NAME}: no {source} episodes here"
+    if is_copy(folder):
+        return LitDistillError(f"{missing}; {HOW_TO_FILL}")
     command = collect_command(folder)
     if source == STUDENT:
         command = collect_command(folder, "conf/collect_student.yaml")
     elif source.startswith(ALL_ROUNDS):
         options = f"--data.task {folder.name} --data.root {folder.parent}"
         command = f"python -m lit_distill fit --config conf/dagger_fast.yaml {options}"
-    return LitDistillError(f"{folder / MANIFEST_NAME}: no {source} episodes here: run `{command}`")
+    return LitDistillError(f"{missing}: run `{command}`")
 
 
 def all_rounds(folder: Path, sources: list[str]) -> list[str]:

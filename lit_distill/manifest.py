@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_distill.atomic import atomic_file
+from lit_distill.cache import copies_folder
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import IMAGE_CONVENTION, OUTCOMES, SCHEMA_VERSION, SOURCE_PATTERN, Outcome
 
@@ -37,11 +38,18 @@ def collect_command(folder: Path, config: str = "conf/collect.yaml") -> str:
 
 HOW_TO_REMAKE = "run the command that made it (collect, fit or pipeline) again"
 """What makes the episodes of a shard that is missing again, with the same bytes."""
+HOW_TO_FILL = "collect into a local root and copy the folder up"
+"""How shards get behind a URL."""
+
+
+def is_copy(folder: Path) -> bool:
+    """Whether a folder is the copy of one behind a URL, so that nothing can be made or mended in it."""
+    return folder.is_relative_to(copies_folder())
 
 
 def remedy(shard: Path) -> str:
     """What to do about a damaged shard file."""
-    return f"delete {shard.name} and {HOW_TO_REMAKE}"
+    return HOW_TO_FILL if is_copy(shard) else f"delete {shard.name} and {HOW_TO_REMAKE}"
 
 
 def shard_name(task: str, source: str, index: int) -> str:
@@ -178,7 +186,7 @@ class Manifest:
         path = folder / MANIFEST_NAME
         if not path.is_file():
             raise LitDistillError(f"{path}: no shards here yet; make them: `{collect_command(folder)}`")
-        again = f"delete {folder} and {HOW_TO_REMAKE}"
+        again = HOW_TO_FILL if is_copy(folder) else f"delete {folder} and {HOW_TO_REMAKE}"
         try:
             raw = json.loads(path.read_bytes())
             version = raw["schema_version"]

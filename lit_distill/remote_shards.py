@@ -26,12 +26,10 @@ import fsspec
 from tqdm import tqdm
 
 from lit_distill.atomic import atomic_file
-from lit_distill.cache import cache_folder
+from lit_distill.cache import cache_folder, copies_folder
 from lit_distill.errors import LitDistillError
-from lit_distill.manifest import MANIFEST_NAME, SHARD_NAME, Manifest, ShardEntry
+from lit_distill.manifest import HOW_TO_FILL, MANIFEST_NAME, SHARD_NAME, Manifest, ShardEntry
 
-HOW_TO_FILL = "collect into a local root and copy the folder up"
-"""How shards get behind a URL."""
 WHERE_SECRETS_BELONG = "credentials belong into the environment or the filesystem's own configuration"
 BLOCK_BYTES = 4_000_000
 MANIFEST_LIMIT = 64_000_000
@@ -203,7 +201,7 @@ class RemoteFolder:
     def _copy_of(self, manifest: bytes) -> Path:
         """The folder that stands for a remote one with this manifest."""
         name = hashlib.sha256(manifest).hexdigest()
-        folder = cache_folder() / "remote" / name / self.url.rpartition("/")[2]
+        folder = copies_folder() / name / self.url.rpartition("/")[2]
         if not (folder / MANIFEST_NAME).is_file():
             with _cache_is_written():
                 folder.mkdir(parents=True, exist_ok=True)
@@ -301,7 +299,7 @@ def _cache_is_written() -> Iterator[None]:
 
 
 def _stored(shard: ShardEntry) -> Path:
-    return cache_folder() / "remote" / "shards" / f"{shard.sha256}.tar"
+    return copies_folder() / "shards" / f"{shard.sha256}.tar"
 
 
 def _is_stored(shard: ShardEntry) -> bool:

@@ -38,7 +38,7 @@ from lit_distill.manifest import MANIFEST_NAME, Manifest, ShardEntry, SourceEntr
 from lit_distill.networks.checkpoint import save_student
 from lit_distill.remote_shards import RemoteFolder, check_url, redacted
 from lit_distill.samples import read_shard
-from lit_distill.shards import discard
+from lit_distill.shards import discard, verify_folder
 from lit_distill.sim.fake import FakeSimulator
 
 EPISODES = 10
@@ -322,12 +322,51 @@ def test_what_is_wrong_with_the_cache_is_not_told_of_the_url(
 
 def test_a_missing_source_is_told_with_the_url(memory: Any, cache: Path) -> None:
     told = refusal(lambda: chunk_data(ROOT, sources=["teacher", "dagger-1"]))
-    assert told.startswith(f"{ROOT}/{TASK}/manifest.json: no dagger-1 episodes here")
-    assert str(cache) not in told
+    remedy = "collect into a local root and copy the folder up"
+    assert told == f"{ROOT}/{TASK}/manifest.json: no dagger-1 episodes here; {remedy}"
     told = refusal(ReplayDataModule(TASK, ROOT, students=["dagger"]).check_ingredients)
-    assert (
-        told.startswith(f"{ROOT}/{TASK}/manifest.json: no dagger-1 episodes here") and str(cache) not in told
-    )
+    assert told == f"{ROOT}/{TASK}/manifest.json: no dagger-1 episodes here; {remedy}"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"schema_version": 0}, "schema version 0, this version of lit_distill reads [0-9]+"),
+        ({"task": 3.5, "sources": {"teacher": {}}}, "damaged [(]KeyError: 'shards'[)]"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_told_with_what_mends_it(
+    memory: Any, change: dict[str, Any], problem: str
+) -> None:
+    path = f"/bucket/data/{TASK}/{MANIFEST_NAME}"
+    memory.pipe(path, json.dumps(json.loads(memory.cat(path)) | change).encode())
+    told = refusal(lambda: chunk_data(ROOT))
+    remedy = "; collect into a local root and copy the folder up"
+    assert re.fullmatch(f"{ROOT}/{TASK}/manifest.json: {problem}{remedy}", told), told
+
+
+def test_a_whole_shard_with_other_episodes_is_told_with_what_mends_it(local: Path, memory: Any) -> None:
+    shard = remote_shard(memory)
+    content = memory.cat(remote_shard(memory, 1))
+    manifest = json.loads(memory.cat(f"/bucket/data/{TASK}/{MANIFEST_NAME}"))
+    entry = manifest["sources"]["student"]["shards"][0]
+    assert entry["name"] == Path(shard).name
+    entry |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    memory.pipe(shard, content)
+    memory.pipe(f"/bucket/data/{TASK}/{MANIFEST_NAME}", json.dumps(manifest).encode())
+    told = refusal(lambda: verify_folder(f"{ROOT}/{TASK}"))
+    assert told.startswith(f"memory:/{shard}: holds other episodes than manifest.json says; collect into a l")
+
+
+def test_a_relative_cache_is_one_folder(
+    local: Path, memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", "here")
+    far = chunk_data(ROOT)
+    assert far.describe() == chunk_data(local).describe()
+    assert all(path.resolve(strict=True).is_file() for path in far.folder.iterdir())
+    assert far.folder.is_relative_to(tmp_path / "here")
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "longer"])
