@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lit_distill.errors import LitDistillError
-from lit_distill.manifest import HOW_TO_FILL, MANIFEST_NAME, Manifest, ShardEntry, collect_command, is_copy
+from lit_distill.manifest import (
+    HOW_TO_FILL,
+    MANIFEST_NAME,
+    Manifest,
+    ShardEntry,
+    collect_command,
+    is_copy,
+    stands_for,
+)
 from lit_distill.schema import DAGGER, STUDENT
 
 ALL_ROUNDS = DAGGER.removesuffix("-")
@@ -143,7 +151,7 @@ def all_rounds(folder: Path, sources: list[str]) -> list[str]:
         if source != ALL_ROUNDS:
             found.append(source)
             continue
-        rounds = [name for name in Manifest.load(folder).sources if name.startswith(DAGGER)]
+        rounds = [name for name in Manifest.load(folder).sources if stands_for(source, name)]
         if not rounds:
             raise missing_source(folder, f"{DAGGER}1")
         found += sorted(rounds, key=lambda name: int(name.removeprefix(DAGGER)))

@@ -24,10 +24,15 @@ from typing import Any
 from lit_distill.atomic import atomic_file
 from lit_distill.cache import copies_folder
 from lit_distill.errors import LitDistillError
-from lit_distill.schema import IMAGE_CONVENTION, OUTCOMES, SCHEMA_VERSION, SOURCE_PATTERN, Outcome
+from lit_distill.schema import DAGGER, IMAGE_CONVENTION, OUTCOMES, SCHEMA_VERSION, SOURCE_PATTERN, Outcome
 
 MANIFEST_NAME = "manifest.json"
 SHARD_NAME = re.compile(rf"(?P<task>[^./]+?)-(?P<source>{SOURCE_PATTERN.pattern})-\d{{5,}}\.tar")
+
+
+def stands_for(name: str, source: str) -> bool:
+    """Whether a name that a user gives means a source: its own, or `dagger`, which means all rounds."""
+    return name == source or (name == DAGGER.removesuffix("-") and source.startswith(DAGGER))
 
 
 def collect_command(folder: Path, config: str = "conf/collect.yaml") -> str:

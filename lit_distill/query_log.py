@@ -15,6 +15,7 @@ from typing import Any
 
 from lit_distill.atomic import atomic_file
 from lit_distill.errors import LitDistillError
+from lit_distill.manifest import stands_for
 from lit_distill.teachers.cost import QueryCost
 
 QUERIES_NAME = "queries.json"
@@ -35,7 +36,7 @@ def stored_costs(folder: Path, sources: Sequence[str]) -> dict[str, QueryCost]:
     costs = {
         name: QueryCost(**entry)
         for name, entry in _read(folder).items()
-        if name in sources or name.rpartition("-")[0] in sources
+        if any(stands_for(one, name) for one in sources)
     }
     return {name: cost for name, cost in costs.items() if cost.queries}
 

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from lit_distill.atomic import atomic_file
 from lit_distill.cache import cache_folder, copies_folder
 from lit_distill.errors import LitDistillError
-from lit_distill.manifest import HOW_TO_FILL, MANIFEST_NAME, SHARD_NAME, Manifest, ShardEntry
+from lit_distill.manifest import HOW_TO_FILL, MANIFEST_NAME, SHARD_NAME, Manifest, ShardEntry, stands_for
 
 WHERE_SECRETS_BELONG = "credentials belong into the environment or the filesystem's own configuration"
 BLOCK_BYTES = 4_000_000
@@ -154,7 +154,7 @@ class RemoteFolder:
         shards = [
             shard
             for name, source in manifest.sources.items()
-            if sources is None or any(name == one or name.startswith(f"{one}-") for one in sources)
+            if sources is None or any(stands_for(one, name) for one in sources)
             for shard in source.shards
         ]
         for shard in shards:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lit_distill.errors import LitDistillError
-from lit_distill.manifest import MANIFEST_NAME, Manifest, ShardEntry, remedy
+from lit_distill.manifest import MANIFEST_NAME, Manifest, ShardEntry, remedy, stands_for
 from lit_distill.remote_shards import RemoteFolder, is_url, refuse_to_write
 from lit_distill.samples import check_episode, describe_episode, read_shard
 from lit_distill.schema import SOURCE_PATTERN, ChunkTransition
@@ -116,7 +116,7 @@ def discard(folder: str | Path, sources: list[str] | str) -> list[str]:
     known = sorted(Manifest.load(folder).sources)
     wanted: list[str] = []
     for name in [sources] if isinstance(sources, str) else sources:
-        found = [source for source in known if source == name or source.startswith(f"{name}-")]
+        found = [source for source in known if stands_for(name, source)]
         if not found and not SOURCE_PATTERN.fullmatch(name):
             raise LitDistillError(f"{folder}: no {name} episodes here; there are: {', '.join(known)}")
         wanted += found or [name]

@@ -34,7 +34,7 @@ from lit_distill.atomic import atomic_file
 from lit_distill.cli import main
 from lit_distill.collection import CollectSettings, collect, collect_from
 from lit_distill.errors import LitDistillError
-from lit_distill.manifest import MANIFEST_NAME, Manifest, ShardEntry, SourceEntry
+from lit_distill.manifest import MANIFEST_NAME, Manifest, ShardEntry, SourceEntry, stands_for
 from lit_distill.networks.checkpoint import save_student
 from lit_distill.remote_shards import RemoteFolder, check_url, redacted
 from lit_distill.samples import read_shard
@@ -138,6 +138,13 @@ def test_only_the_sources_that_are_used_are_fetched_and_only_once(memory: Any, c
         memory.rm(path)
     chunk_data(ROOT, sources=["teacher"])  # from the cache
     assert "student-00000.tar: not there" in refusal(lambda: chunk_data(ROOT))
+
+
+def test_dagger_stands_for_all_of_its_rounds() -> None:
+    sources = ["teacher", "student", "dagger-1", "dagger-12"]
+    assert [source for source in sources if stands_for("dagger", source)] == ["dagger-1", "dagger-12"]
+    for name in sources:
+        assert [source for source in sources if stands_for(name, source)] == [name]
 
 
 def test_what_the_cache_has_of_an_older_manifest_is_used_again(local: Path, memory: Any, cache: Path) -> None:
