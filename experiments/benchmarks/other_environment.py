@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lit_distill.cache import cache_folder
+
 STEPS: dict[str, list[str]] = {
     # The project's own build, so that both sides run on the same one; first, or another would be resolved.
     "torch": ["torch==2.13.0"],
@@ -51,8 +53,7 @@ NOTE = "made_by_other_policies.json"
 
 def usual_folder() -> Path:
     """`other_policies` in the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "lit_distill" / "other_policies"
+    return cache_folder() / "other_policies"
 
 
 def environment(folder: Path) -> Path:

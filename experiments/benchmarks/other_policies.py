@@ -88,13 +88,26 @@ class Elsewhere:
 
     def _answer(self, patience_s: float) -> dict[str, Any]:
         assert self._process.stdout is not None
-        deadline = threading.Timer(patience_s, self._process.kill)
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            self._process.kill()
+
+        deadline = threading.Timer(patience_s, give_up)
+        deadline.daemon = True  # an interrupted benchmark does not wait for it
         deadline.start()
-        line = self._process.stdout.readline()
-        deadline.cancel()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            deadline.cancel()
         try:
             answer: dict[str, Any] = json.loads(line)
         except ValueError:
+            if late.is_set():
+                raise SystemExit(
+                    f"the other policies' process: no answer in {patience_s:g} s: {self._last_words()}"
+                ) from None
             raise SystemExit(f"the other policies' process ended: {self._last_words()}") from None
         return answer
 
