@@ -22,7 +22,7 @@ from lit_distill.atomic import atomic_file
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Protocol
 from lit_distill.lightning_cli import DEFAULTS
-from lit_distill.manifest import Manifest
+from lit_distill.manifest import Manifest, stands_for
 from lit_distill.networks.checkpoint import checkpoint_sha256
 from lit_distill.schema import DAGGER, STUDENT, TEACHER
 
@@ -124,7 +124,7 @@ class FitConfig:
         digest = hashlib.sha256()
         wanted = self._sources()
         for name, source in manifest.sources.items():
-            if name in wanted or name.rpartition("-")[0] in wanted:  # dagger: all of its rounds
+            if any(stands_for(one, name) for one in wanted):
                 for shard in source.shards:
                     digest.update(shard.sha256.encode())
         return digest.hexdigest()
