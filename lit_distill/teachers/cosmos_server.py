@@ -239,7 +239,7 @@ class Queue:
             os.kill(os.getpid(), signal.SIGTERM)
             return
         self.metadata = policy.metadata
-        print("model loaded", flush=True)
+        say("model loaded")
         while True:
             job = self._jobs.get()
             if not job.abandoned:
@@ -250,7 +250,7 @@ class Queue:
         started = time.perf_counter()
         try:
             job.status, job.answer = 200, policy.act(job.request)
-            print(f"answered in {1e3 * (time.perf_counter() - started):.0f} ms", flush=True)
+            say(f"answered in {1e3 * (time.perf_counter() - started):.0f} ms")
         except RequestError as error:
             job.status, job.answer = 422, {"error": one_line(error)}
         except Exception as error:
@@ -388,11 +388,17 @@ def serve(arguments: argparse.Namespace) -> None:
     except OSError as error:
         sys.exit(f"error: cannot listen on {arguments.host}:{arguments.port}: {error.strerror}")
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    print(f"cosmos-policy: serving at http://{arguments.host}:{server.server_address[1]}", flush=True)
+    say(f"cosmos-policy: serving at http://{arguments.host}:{server.server_address[1]}")
     with contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
     if jobs.failure is not None:
         sys.exit(f"error: the policy could not be loaded: {one_line(jobs.failure)}")
+
+
+def say(line: str) -> None:
+    """Print a line in one piece: `print` writes its end apart, and other threads print, too."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def is_loopback(host: str) -> bool:
