@@ -7,13 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from lit_distill.sim.scene import Scene
+from lit_distill.sim.scene import Extent, Scene
 from lit_distill.sim.simulator import Simulator
 from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import get_task
+from lit_distill.teachers.grasp import DOWN
+from lit_distill.teachers.hand_box import pointing_down
 from lit_distill.teachers.mug_into_microwave import MugIntoMicrowave
 from lit_distill.teachers.planner import make_plan
 from lit_distill.teachers.skills import Plan
+from lit_distill.teachers.vectors import orientation
 
 pytestmark = pytest.mark.libero
 TASK = get_task("custom_libero_10_close_microwave")
@@ -31,11 +34,15 @@ def kitchen() -> Iterator[Simulator]:
     made.close()
 
 
-def begin(simulator: Simulator, position: list[float], quaternion: list[float]) -> tuple[Scene, Plan]:
-    """The mug let go in a pose, and at rest."""
+def begin(
+    simulator: Simulator, position: list[float], quaternion: list[float], door: float | None = None
+) -> tuple[Scene, Plan]:
+    """The mug let go in a pose, and at rest; the door at an angle (rad), or where it is."""
     simulator.reset(load_initial_state(TASK, "dev", 0))
     joint = simulator.data.joint(f"{MUG}_joint0")
     joint.qpos[:], joint.qvel[:] = [*position, *quaternion], 0.0
+    if door is not None:
+        simulator.data.joint("microwave_1_microjoint").qpos[0] = door
     for _ in range(20):
         simulator.step(REST)
     simulator.refresh()
@@ -160,6 +167,65 @@ def test_a_hand_across_the_front_would_be_caught(kitchen: Simulator):
     microwave = into(plan).put_in.microwave
     right, inwards = microwave.turned(np.eye(3)[0]), microwave.inwards
     point = microwave.outside(np.array([-0.03, -0.16, 0.05]))
-    assert microwave.would_catch(point, inwards)
-    assert not microwave.would_catch(point, right)
-    assert not microwave.would_catch(point + 0.2 * np.eye(3)[2], inwards)
+    assert microwave.would_catch(point, pointing_down(inwards))
+    assert not microwave.would_catch(point, pointing_down(right))
+    assert not microwave.would_catch(point + 0.2 * np.eye(3)[2], pointing_down(inwards))
+
+
+def test_a_hand_that_leans_away_from_the_front_is_caught_less(kitchen: Simulator):
+    _, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0])
+    microwave = into(plan).put_in.microwave
+    right, inwards = microwave.turned(np.eye(3)[0]), microwave.inwards
+    point = microwave.outside(np.array([-0.03, -0.1, 0.05]))
+    assert microwave.would_catch(point, pointing_down(right))
+    leaning = np.cos(0.6) * DOWN + np.sin(0.6) * inwards
+    assert not microwave.would_catch(point, orientation(right, leaning))
+
+
+def test_the_front_is_under_the_wrist_of_a_low_hand_close_to_it(kitchen: Simulator):
+    _, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0])
+    microwave = into(plan).put_in.microwave
+    assert microwave.front_under_wrist(microwave.outside(np.array([-0.012, -0.17, 0.008])))
+    assert not microwave.front_under_wrist(microwave.outside(np.array([-0.012, -0.17, 0.06])))
+    assert not microwave.front_under_wrist(microwave.outside(np.array([-0.012, -0.25, 0.008])))
+
+
+LIES_AT_THE_FRONT = [-0.0195, 0.2421, 0.9397], [0.0819, 0.0654, -0.6981, 0.7083]
+LIES_BY_THE_DOOR = [-0.0939, 0.1593, 0.9487], [0.5246, -0.5671, -0.4207, 0.4756]
+"""Poses of the mug in which the teacher, in noisy episodes, once pressed on it from above for ever."""
+
+
+@pytest.mark.parametrize("pose", [LIES_AT_THE_FRONT, LIES_BY_THE_DOOR])
+def test_a_mug_that_lies_close_to_the_front_is_taken_by_a_hand_that_leans(
+    kitchen: Simulator, pose: tuple[list[float], list[float]]
+):
+    _, plan = begin(kitchen, *pose, door=-2.09)
+    assert run(kitchen, plan, 360)
+
+
+def test_a_mug_is_not_pushed_into_the_microwave_or_its_door(kitchen: Simulator):
+    scene, plan = begin(kitchen, [-0.1083, 0.1788, 0.9412], [0.6038, 0.6779, 0.2006, 0.3683], door=-2.09)
+    push = into(plan).push_away.way()
+    assert push is not None
+    assert push.direction @ into(plan).put_in.microwave.inwards < 0.1
+    ahead = scene.extent(MUG).centre + 0.06 * push.direction
+    door = scene.box_corners(into(plan).put_in.microwave.door_geoms)
+    assert np.linalg.norm(door - ahead, axis=1).min() > 0.04
+
+
+def test_a_mug_that_stands_nearly_in_its_place_is_let_go(kitchen: Simulator):
+    """A hand that is some millimetres short of where it stops, and can go no further, still goes down."""
+    scene, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0])
+    put_in = into(plan).put_in
+    where = put_in._where
+
+    def short(target: Extent) -> tuple[float, float, float, float]:
+        return -0.035, 0.06, 0.012, 0.008
+
+    put_in._where = short  # type: ignore[method-assign]
+    scene.simulator.controller.gripper_command = np.ones_like(scene.simulator.controller.gripper_command)
+    try:
+        action = put_in._place(scene.extent(MUG), put_in.destination.placement(), {})
+    finally:
+        put_in._where = where  # type: ignore[method-assign]
+    assert action[2] < -0.2

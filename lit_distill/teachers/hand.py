@@ -53,6 +53,9 @@ easy range on costs: at a limit small errors would change the way, and change it
 JOINT_7_FREE_RAD, JOINT_7_COST = 1.9, 4.0
 """The same where the hand turns to an orientation: where joint 7 ends up is then known to 0.3 rad
 only."""
+WHOLE_TURN_RAD = 2 * np.pi
+"""As the turn that follows (`Hand.turn_to`): none does, but joint 7 is kept from its limits all the same,
+where small errors would change the way round."""
 TRAVEL_CLEARANCE_M = 0.05
 
 STRETCHED_RAD, BENT_RAD, PULL_IN_M = -0.5, -0.68, 0.04

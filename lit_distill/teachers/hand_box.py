@@ -49,6 +49,11 @@ def sweep_hits(position: np.ndarray, rotation: np.ndarray, boxes: Boxes) -> tupl
     return int(palm.sum()), fingers
 
 
+def overlapped(low: np.ndarray, high: np.ndarray, boxes: Boxes) -> bool:
+    """Whether a world-aligned box, given by its corners [3] each, overlaps any of the boxes."""
+    return bool(_overlaps(np.stack([low, high]), boxes).any())
+
+
 def inside(boxes: Boxes, points: np.ndarray) -> np.ndarray:
     """Whether points [n, 3] are inside any of the boxes: bool [n]."""
     centres, frames, halves = boxes

@@ -29,6 +29,8 @@ DOOR_WIDTH_M = 0.33
 WRIST_BOTTOM_M, WRIST_M, WRIST_HALF_WIDTH_M = 0.158, (0.04, 0.135), 0.09
 """Where the arm's wrist is beside a hand that points down: above the grip site, from it towards the base, and
 to either side."""
+FOREARM_HALF_WIDTH_M = 0.11
+"""The same for the forearm, which is on the microwave's side of the wrist."""
 
 
 class Microwave:
@@ -75,13 +77,17 @@ class Microwave:
 
     def catches_hand(self) -> bool:
         """Whether the palm is under the ceiling, where the hand cannot rise."""
-        return self._caught(self.scene.eef_position, self.foremost_of_hand())
+        return self.would_catch(self.scene.eef_position, self.scene.eef_rotation)
 
-    def would_catch(self, position: np.ndarray, axis: np.ndarray) -> bool:
-        """Whether it would catch a hand that points down at a position [3] and closes along `axis` [3]."""
-        across = abs(float(axis @ self.inwards))
-        reach = across * HAND_HALF_WIDTH_M + np.sqrt(max(0.0, 1.0 - across**2)) * HAND_HALF_DEPTH_M
-        return self._caught(position, float(self.inside(position)[1]) + reach)
+    def would_catch(self, position: np.ndarray, rotation: np.ndarray) -> bool:
+        """Whether it would catch a hand with the grip site at a position [3], of an orientation [3, 3]."""
+        return self._caught(position, self._foremost(position, rotation))
+
+    def _foremost(self, position: np.ndarray, rotation: np.ndarray) -> float:
+        """How far inwards the palm of a hand reaches, in the microwave's frame, m."""
+        across = np.abs(rotation[:, :2].T @ self.inwards)
+        palm = position - PALM_M * (rotation[:, 2] * [1.0, 1.0, 0.0])
+        return float(self.inside(palm)[1] + across @ [HAND_HALF_WIDTH_M, HAND_HALF_DEPTH_M])
 
     def _caught(self, position: np.ndarray, foremost: float) -> bool:
         """Whether a hand at a position [3] that reaches in so far (m, in its frame) is under the ceiling."""
@@ -97,15 +103,27 @@ class Microwave:
 
     def door_under_wrist(self, position: np.ndarray) -> bool:
         """Whether the door is where the wrist of a hand would be that points down at a position [3]."""
+        hinge, edge, _ = self.door()
+        return self._under_wrist(position, hinge + np.linspace(0.0, DOOR_WIDTH_M, 9)[:, None] * edge)
+
+    def front_under_wrist(self, position: np.ndarray) -> bool:
+        """Whether its front is where the wrist of a hand would be that points down at a position [3]."""
+        right = np.linspace(*SIDES_M, 10)
+        corners = np.stack([right, np.full(10, FRONT_M), np.full(10, TOP_M)], axis=1)
+        points = np.array([self.outside(corner) for corner in corners])
+        return self._under_wrist(position, points, FOREARM_HALF_WIDTH_M)
+
+    def _under_wrist(
+        self, position: np.ndarray, points: np.ndarray, half_width: float = WRIST_HALF_WIDTH_M
+    ) -> bool:
+        """Whether any of some points [n, 3] as high as its top is where the wrist would be."""
         if position[2] + WRIST_BOTTOM_M > self.top:
             return False
         back = (self.scene.base - position) * [1.0, 1.0, 0.0]
         back /= np.linalg.norm(back)
         across = np.array([-back[1], back[0], 0.0])
-        hinge, edge, _ = self.door()
-        points = hinge + np.linspace(0.0, DOOR_WIDTH_M, 9)[:, None] * edge - position
-        behind, aside = points @ back, np.abs(points @ across)
-        return bool(((behind > WRIST_M[0]) & (behind < WRIST_M[1]) & (aside < WRIST_HALF_WIDTH_M)).any())
+        behind, aside = (points - position) @ back, np.abs((points - position) @ across)
+        return bool(((behind > WRIST_M[0]) & (behind < WRIST_M[1]) & (aside < half_width)).any())
 
     @property
     def top(self) -> float:

@@ -1,10 +1,13 @@
 """Bring a mug into a microwave from wherever it stands or lies.
 
-It is taken by its handle and put in as it is. What keeps the hand from the handle is removed first: the door
-is opened further, the mug is put aside, dragged away from the microwave, or rolled off its handle.
+It is taken by its handle, by a hand that leans away from the microwave if need be, and put in as it is. What
+keeps the hand from the handle is removed first: the door is opened further, the mug is put aside, pushed or
+dragged away from the microwave, or rolled off its handle.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,15 +17,19 @@ from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Destination, Placement
 from lit_distill.teachers.door import OpenWide
 from lit_distill.teachers.grasp import Grasp
-from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, OPEN, Hand
+from lit_distill.teachers.grasp_choice import reachable
+from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, OPEN, WHOLE_TURN_RAD, Hand
 from lit_distill.teachers.hand_box import hits, pointing_down
 from lit_distill.teachers.microwave import FRONT_M
-from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, MUGS, mug_grasps
+from lit_distill.teachers.mug_grasps import mug_grasps
 from lit_distill.teachers.mug_holds import cup_centre, lies, mug_hold
 from lit_distill.teachers.pick_place import ALIGN_HIGH_M
+from lit_distill.teachers.posture import WRIST_ABOVE_M
+from lit_distill.teachers.push_mug import PushAway, Roll
 from lit_distill.teachers.pushing import Push
-from lit_distill.teachers.put_in_microwave import ALIGNED_RAD, CarryByDoor, PutInMicrowave
+from lit_distill.teachers.put_in_microwave import ALIGNED_RAD, LEANS_RAD, WAY_M, CarryByDoor, PutInMicrowave
 from lit_distill.teachers.skills import Skill
+from lit_distill.teachers.vectors import orientation
 
 PUT_ASIDE_STEPS, DRAG_STEPS = 90.0, 60.0
 REACHES_M = np.arange(0.6, 0.75, 0.03)
@@ -31,8 +38,6 @@ HAND_ROOM_M = 0.05
 """Room around a mug that is put aside, so that the hand can take it by its handle."""
 ASIDE_ANGLES_RAD = np.radians([0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0])
 """Where on the rim a mug may be taken that is put aside, from the point opposite the handle."""
-PUSH_BEHIND_M, ROLL_BELOW_TOP_M = 0.03, 0.012
-"""Where the fingers begin to roll a mug: behind it, below its top."""
 CLEAR_OF_FRONT_M, ON_TOP_M, LOWEST_TIP_M, PRESS_M, DRAG_M = 0.06, 0.04, 0.03, 0.02, 0.02
 """Dragging: how far the hand stays before the front, how far beside the middle of the mug it still drags, how
 low the fingertips go, how far below where they touch it the hand is sent, and how far ahead."""
@@ -47,6 +52,12 @@ BACK_OUT_M, LOWER_M = 0.05, 0.03
 IN_THE_AIR_M = 0.06
 """A mug that is so high above the table and touches a finger hangs on it."""
 HIT_COST_RAD, FAR_COST_RAD_M = 3.0, 3.0
+AT_GRASP_M, OPENED_M = 0.04, 0.06
+"""Fingers so near to a grasp, and so far apart, are about to close: whatever they touch, they go on."""
+JAMMED_RAD = 0.75
+"""A hand that is tilted so far, further than it leans, and touches the microwave backs out first."""
+TURN_BEFORE_M, TURN_RAD = 0.08, 0.5
+"""So far before the place where it drags a hand stays that has more to turn: the microwave would catch it."""
 
 
 class PutAside(CarryByDoor):
@@ -57,8 +68,10 @@ class PutAside(CarryByDoor):
         return bool(held and there and super()._in_place(target, placement, held))
 
     def has_room(self) -> bool:
-        """Whether there is room for the hand at the best grasp."""
-        return not self._hindered(self._best())
+        """Whether there is room for the hand at the best grasp, or it is there."""
+        best = self._best()
+        there = float(np.linalg.norm(best.position - self.scene.eef_position)) < AT_GRASP_M
+        return bool((there and self.scene.opening > OPENED_M) or not self._hindered(best))
 
     def _grasp(
         self, target: Extent, obstacles: dict[str, Obstacle], placement: Placement
@@ -66,17 +79,27 @@ class PutAside(CarryByDoor):
         return self._best(), None
 
     def _best(self) -> Grasp:
-        return min(mug_grasps(self.scene, self.target, ASIDE_ANGLES_RAD), key=self._handicap)
+        grasps = mug_grasps(self.scene, self.target, ASIDE_ANGLES_RAD)
+        leaning = [self._leaning(grasp, lean) for grasp in grasps for lean in LEANS_RAD]
+        return min([*grasps, *leaning], key=self._handicap)
 
     def _handicap(self, grasp: Grasp) -> float:
         """What speaks against a grasp: being in the way of things, turning, being far."""
         turn, way = self.hand.turn_to(grasp.axis), np.linalg.norm(grasp.position - self.scene.eef_position)
-        return HIT_COST_RAD * self._hindered(grasp) + abs(turn) + FAR_COST_RAD_M * float(way)
+        hindered = self._hindered(grasp) + (not reachable(grasp, self.hand))
+        return HIT_COST_RAD * hindered + abs(turn) + FAR_COST_RAD_M * float(way) + grasp.penalty
 
     def _hindered(self, grasp: Grasp) -> int:
         """How many things are in the way of the hand or of the wrist at a grasp."""
-        caught = self.microwave.would_catch(grasp.position, grasp.axis)
-        return self._hits(grasp, self._geoms) + caught + self.microwave.door_under_wrist(grasp.position)
+        caught = self.microwave.would_catch(grasp.position, orientation(grasp.axis, grasp.approach))
+        wrist = grasp.position - WRIST_ABOVE_M * grasp.approach * [1.0, 1.0, 0.0]
+        ways = WAY_M if grasp.leans else WAY_M[:1]
+        hits = max(
+            self._hits(replace(grasp, position=grasp.position - back * grasp.approach), self._geoms)
+            for back in ways
+        )
+        over = self.microwave.door_under_wrist(wrist) + self.microwave.front_under_wrist(wrist)
+        return hits + caught + over
 
 
 class Drag(CarryByDoor):
@@ -93,7 +116,8 @@ class Drag(CarryByDoor):
         point = microwave.outside(point)
         error = point - scene.eef_position
         aside = float(np.linalg.norm(error[:2]))
-        yaw = hand.turn_to(self._axis(np.array([*point[:2], target.top + FINGERTIP_M])))
+        axis = self._axis(np.array([*point[:2], target.top + FINGERTIP_M]))
+        yaw = hand.turn_to(axis, WHOLE_TURN_RAD)
         low = scene.eef_position[2] < scene.surface + LOWEST_TIP_M + FINGERTIP_M
         if hand.closed() and aside < ON_TOP_M and (scene.fingers_touching(self.target) or low):
             way = (microwave.outside(DRAG_TO_M) - point) * [1.0, 1.0, 0.0]
@@ -105,6 +129,8 @@ class Drag(CarryByDoor):
         if hand.closed() and aside < ALIGN_HIGH_M and abs(yaw) < ALIGNED_RAD:
             return hand.servo(np.array([*error[:2], -DRAG_M]), yaw, CLOSE)
         over = target.top + FINGERTIP_M + 0.005
+        if abs(yaw) > TURN_RAD:  # before the microwave, which would catch a hand that turns in front of it
+            point = point - TURN_BEFORE_M * microwave.inwards
         return hand.servo(self._come(point, over + ABOVE_M, over, self._look()), yaw, CLOSE)
 
     def _axis(self, point: np.ndarray) -> np.ndarray:
@@ -113,30 +139,6 @@ class Drag(CarryByDoor):
         right, inwards = self.scene.rotation(self.microwave.name)[:, 0], self.microwave.inwards
         axes = [np.cos(angle) * right + np.sin(angle) * inwards for angle in DRAG_ANGLES_RAD]
         return min(axes, key=lambda axis: hits(point, pointing_down(axis), 0.0, boxes))
-
-
-class Roll(CarryByDoor):
-    """Rolls a mug that lies on its handle or with the handle up; see `skills.Skill`."""
-
-    def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
-        return False
-
-    def _grasp(
-        self, target: Extent, obstacles: dict[str, Obstacle], placement: Placement
-    ) -> tuple[Grasp, Push | None]:
-        scene, name = self.scene, self.target
-        axis, shape = scene.rotation(name)[:, 2], MUGS[scene.category(name)]
-        direction = np.array([-axis[1], axis[0], 0.0]) / max(float(np.linalg.norm(axis[:2])), 1e-9)
-        if direction @ self.microwave.inwards > 0.0:
-            direction = -direction
-        centre = cup_centre(scene, name)
-        behind = shape.rim_radius + PUSH_BEHIND_M
-        handle = scene.position(name) + scene.rotation(name) @ np.array(shape.handle)
-        if handle[2] > centre[2]:
-            centre, behind = handle, 0.5 * HANDLE_WIDTH_M + PUSH_BEHIND_M
-        centre[2] = target.top - ROLL_BELOW_TOP_M
-        across = np.array([-direction[1], direction[0], 0.0])
-        return mug_grasps(scene, name)[0], Push(centre - behind * direction, direction, across)
 
 
 class MugIntoMicrowave:
@@ -156,6 +158,7 @@ class MugIntoMicrowave:
         self.hand, self.target = hand, target
         self.put_in = PutInMicrowave(scene, hand, target, destination, microwave)
         self.drag = Drag(scene, hand, target, destination, microwave)
+        self.push_away = PushAway(scene, hand, target, destination, microwave)
         self.roll = Roll(scene, hand, target, destination, microwave)
         self.make_room = OpenWide(scene, hand, microwave)
         place = FreePlace(scene, target, self.put_in.microwave.front, HAND_ROOM_M, REACHES_M)
@@ -168,7 +171,7 @@ class MugIntoMicrowave:
     def act(self) -> np.ndarray:
         """See `Skill`."""
         microwave = self.put_in.microwave
-        if self.hand.stranded() and microwave.touches_arm():
+        if self.hand.stranded(JAMMED_RAD) and microwave.touches_arm():
             gripper = CLOSE if self.put_in.held() else OPEN
             return self.hand.servo(-BACK_OUT_M * microwave.inwards, 0.0, gripper)
         if not self.put_in.held():
@@ -193,7 +196,8 @@ class MugIntoMicrowave:
         following = self._next()
         if following is self.put_in or following is self.make_room:
             return self.put_in.remaining()
-        return self.put_aside.remaining() + PUT_ASIDE_STEPS + DRAG_STEPS * (following is self.drag)
+        first = DRAG_STEPS * (following is self.drag or following is self.push_away)
+        return self.put_aside.remaining() + PUT_ASIDE_STEPS + first
 
     def _next(self) -> Skill:
         """What the present state calls for."""
@@ -206,11 +210,12 @@ class MugIntoMicrowave:
         if not by_door and not otherwise:
             return self.put_in
         if not self.put_aside.has_room():
-            return self.drag
+            return self.drag if self.push_away.way() is None else self.push_away
         return self.roll if self._can_be_rolled() else self.put_aside
 
     def _can_be_rolled(self) -> bool:
         """Whether the mug lies in the open, on its handle or with the handle up."""
         scene = self.hand.scene
         depth = self.put_in.microwave.inside(cup_centre(scene, self.target))[1]
-        return mug_hold(scene, self.target) is None and bool(depth < FRONT_M - IN_THE_OPEN_M)
+        in_the_open = mug_hold(scene, self.target) is None and depth < FRONT_M - IN_THE_OPEN_M
+        return bool(in_the_open and self.roll.way() is not None)

@@ -154,7 +154,7 @@ class PickPlace(Traveller):
         action = push(self.hand, target, plan)
         if action is not None:
             return action
-        over, yaw = target.top + FINGERTIP_M + 0.005, self.hand.turn_to(plan.axis)
+        over, yaw = target.top + FINGERTIP_M + 0.005, self.hand.turn_to(plan.axis, plan.turn_after)
         above = plan.start + plan.approach * ((over + HOVER_M - plan.start[2]) / plan.approach[2])
         return self.hand.servo(
             self._come(above, over + HOVER_M, over, obstacles), yaw, CLOSE, approach=plan.approach

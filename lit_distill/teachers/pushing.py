@@ -41,12 +41,16 @@ class Push:
         direction: level unit vector [3] in which they push.
         axis: level unit vector [3] along which the closed fingers lie.
         approach: unit vector [3] in which the hand points, at a right angle to the axis.
+        turn_after: as in `Grasp`.
+        onwards: so far from the start the fingers still push, m.
     """
 
     start: np.ndarray
     direction: np.ndarray
     axis: np.ndarray
     approach: np.ndarray = field(default_factory=lambda: DOWN)
+    turn_after: float = 0.0
+    onwards: float = BEHIND_M + BESIDE_M
 
 
 def plan_push(
@@ -86,13 +90,13 @@ def push(hand: Hand, target: Extent, plan: Push) -> np.ndarray | None:
     error = error - down  # to the straight way on which the hand comes
     forwards = float(error @ plan.direction)
     aside = error - forwards * plan.direction
-    yaw = hand.turn_to(plan.axis)
+    yaw = hand.turn_to(plan.axis, plan.turn_after)
     tilted = plan.approach is DOWN or np.linalg.norm(hand.tilt(plan.approach)) < ALIGNED_TILT_RAD
     turned = abs(yaw) < ALIGNED_RAD and tilted
     if not hand.closed() or not turned or np.linalg.norm(aside) > BESIDE_M:
         return None
     low = scene.eef_position[2] - FINGERTIP_M < target.top - CONTACT_M
-    if low and forwards > -BEHIND_M - BESIDE_M:
+    if low and forwards > -plan.onwards:
         step = aside + plan.direction * PUSH_M + down
         return hand.servo(step, yaw, CLOSE, careful=False, approach=plan.approach)
     if abs(forwards) < ALIGNED_M and np.linalg.norm(aside) < ALIGNED_M:

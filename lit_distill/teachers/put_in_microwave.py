@@ -9,7 +9,8 @@ import numpy as np
 from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Destination, Placement
-from lit_distill.teachers.grasp import Grasp
+from lit_distill.teachers.grasp import DOWN, Grasp
+from lit_distill.teachers.grasp_choice import reachable
 from lit_distill.teachers.hand import (
     BLOCKED_OPENING_M,
     CLOSE,
@@ -24,6 +25,7 @@ from lit_distill.teachers.hand_box import Boxes, hits
 from lit_distill.teachers.microwave import ALIGNED_M, FLOOR_M, FRONT_M, REST_M, Microwave
 from lit_distill.teachers.mug_holds import MugHold, cup_centre, held_by_handle, lies, mug_hold
 from lit_distill.teachers.pick_place import RELEASE_STEPS, PickPlace
+from lit_distill.teachers.posture import WRIST_ABOVE_M
 from lit_distill.teachers.pushing import Push
 from lit_distill.teachers.vectors import orientation
 
@@ -52,6 +54,10 @@ WAY_M = (0.0, 0.06, 0.12)
 THINNEST_M = 0.004
 """Fingers that hold the wall of a standing mug are further apart; those that press on one that lies part a
 little, but hold it only by something thicker."""
+LEANS_RAD, LEAN_COST = (0.3, 0.6), 1.0
+"""How far a hand may lean away from the microwave, and what a radian of it costs, in radians of turning."""
+FINGER_CORNER_M = 0.02
+"""How much lower one corner of the fingertips gets per sine of the lean, with some play."""
 MARGIN_M, DOOR_MARGIN_M = 0.008, 0.02
 """Distance that the hand keeps from things, and from the door."""
 
@@ -85,6 +91,17 @@ class CarryByDoor(PickPlace):
     def _in_the_way(self, obstacles: dict[str, Obstacle]) -> list[Extent]:
         around = [self.microwave.door_extent()] if obstacles else []  # there is room around the goal
         return [*super()._in_the_way(obstacles), *around]
+
+    def _leaning(self, grasp: Grasp, lean: float) -> Grasp:
+        """The same grasp by a hand that leans away from the microwave, rad."""
+        ahead = np.array([-grasp.axis[1], grasp.axis[0], 0.0])
+        ahead *= np.copysign(1.0, ahead @ self.microwave.inwards)
+        return replace(
+            grasp,
+            position=grasp.position + np.array([0.0, 0.0, FINGER_CORNER_M * np.sin(lean)]),
+            approach=np.cos(lean) * DOWN + np.sin(lean) * ahead,
+            penalty=LEAN_COST * lean,
+        )
 
     def _hits(self, grasp: Grasp, geoms: np.ndarray) -> int:
         """How many of some geoms the open hand would hit at a grasp."""
@@ -130,14 +147,31 @@ class PutInMicrowave(CarryByDoor):
         hold = mug_hold(self.scene, self.target)
         if hold is None:
             return False, True
-        grasp, door = hold.grasp, self._boxes(self.microwave.door_geoms, DOOR_MARGIN_M)
+        blocked = self._blocked(hold.grasp)
+        return (False, False) if blocked[1] and self._by_leaning(hold) is not None else blocked
+
+    def _by_leaning(self, hold: MugHold) -> Grasp | None:
+        """How a hand that leans takes hold where one that points down has no room; None: not either."""
+        if hold.grasp.leans:
+            return None
+        leaning = [self._leaning(hold.grasp, lean) for lean in LEANS_RAD]
+        return next((each for each in leaning if not any(self._blocked(each))), None)
+
+    def _blocked(self, grasp: Grasp) -> tuple[bool, bool]:
+        """The same for one grasp."""
+        door = self._boxes(self.microwave.door_geoms, DOOR_MARGIN_M)
         others = self._boxes(self._but_the_door, MARGIN_M)
         rotation = orientation(grasp.axis, grasp.approach)
         way = [grasp.position - back * grasp.approach for back in WAY_M]
         by_door = any(hits(point, rotation, MAX_OPENING_M, door) for point in way)
         otherwise = any(hits(point, rotation, MAX_OPENING_M, others) for point in way)
-        by_door = by_door or self.microwave.door_under_wrist(grasp.position)
-        return by_door, otherwise or not self.hand.within_reach(grasp.position)
+        wrist = grasp.position - WRIST_ABOVE_M * grasp.approach * [1.0, 1.0, 0.0]
+        by_door = by_door or self.microwave.door_under_wrist(wrist)
+        if grasp.leans:
+            otherwise = otherwise or self.microwave.would_catch(grasp.position, rotation)
+        otherwise = otherwise or self.microwave.front_under_wrist(wrist)
+        reached = self.hand.within_reach(grasp.position) and reachable(grasp, self.hand)
+        return by_door, otherwise or not reached
 
     def _boxes(self, geoms: np.ndarray, margin: float) -> Boxes:
         centres, frames, halves = self.scene.geom_boxes(geoms)
@@ -157,7 +191,8 @@ class PutInMicrowave(CarryByDoor):
         hold = mug_hold(self.scene, self.target)
         if hold is None:
             return super()._grasp(target, obstacles, placement)
-        return replace(hold.grasp, turn_after=self._turn(hold)), None
+        grasp = (self._by_leaning(hold) if self._blocked(hold.grasp)[1] else None) or hold.grasp
+        return replace(grasp, turn_after=self._turn(hold)), None
 
     # -- place -------------------------------------------------------------------------------------
 
@@ -176,7 +211,7 @@ class PutInMicrowave(CarryByDoor):
             offset[:2] = 0.0  # before the step up to the floor: rise
         elif foremost > 0.0 or (bottom > LOWEST_ENTRY_M and aligned):
             offset[1] = left
-            if left < RELEASE_M:
+            if left < 2 * RELEASE_M:
                 offset[2] = -bottom
         return self.hand.servo(self.microwave.turned(offset), yaw, CLOSE)
 
