@@ -229,3 +229,22 @@ def test_the_embeddings_of_our_prompts_are_computed_once(tmp_path: Path, capsys:
         assert f"embeddings.pkl: {added} of 15 prompts added" in output
     known = pickle.loads(server.embeddings.read_bytes())
     assert set(known) == {"an old prompt", *(task.language for task in TASKS.values())}
+
+
+def test_the_readme_s_commands_are_those_of_the_server(monkeypatch: pytest.MonkeyPatch):
+    """What README tells to type in Cosmos's environment is what the file that is copied there understands."""
+    readme = (SOURCE.parents[2] / "README.md").read_text()
+    lines = [line.split("  #")[0].split() for line in readme.splitlines() if line.startswith("$ uv run")]
+    called: dict[str, Any] = {}
+    for name in ("serve", "embed"):
+        monkeypatch.setattr(
+            cosmos_server, name, lambda arguments, name=name: called.update({name: arguments})
+        )
+    for words in lines:
+        assert words[words.index("python") + 1] == SOURCE.name
+        cosmos_server.main(words[words.index(SOURCE.name) + 1 :])
+    assert set(called) == {"serve", "embed"}
+    assert called["embed"].prompts == "prompts.txt"
+    assert "$ python -m lit_distill prompts > prompts.txt" in readme
+    config = (SOURCE.parents[2] / "conf" / "collect_cosmos.yaml").read_text()
+    assert f"server: http://{called['serve'].host}:{called['serve'].port} " in config

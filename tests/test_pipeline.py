@@ -351,6 +351,18 @@ def test_the_files_for_the_pipeline_name_files_that_it_can_use() -> None:
             assert config.checkpoints == Path("runs") / fit_file.stem / task == config.logs
 
 
+def test_dagger_until_is_dagger_fast_but_for_when_it_ends() -> None:
+    """Two files that a user compares line by line must not drift apart."""
+    fast, until = (
+        (REPOSITORY / "conf" / f"{name}.yaml").read_text().replace(name, "NAME").splitlines()
+        for name in ("dagger_fast", "dagger_until")
+    )
+    assert len(fast) == len(until)
+    pairs = [(a.split("#")[0].rstrip(), b.split("#")[0].rstrip()) for a, b in zip(fast, until, strict=True)]
+    differing = {a.split(":")[0].strip() for a, b in pairs if a != b}
+    assert differing == {"rounds", "dev_episodes", "patience"}
+
+
 # ---- DAgger after BC
 
 
