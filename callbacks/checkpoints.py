@@ -1,0 +1,25 @@
+"""Checkpoints to resume from."""
+
+from __future__ import annotations
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint as LightningModelCheckpoint
+
+
+class ModelCheckpoint(LightningModelCheckpoint):
+    """Lightning's, with a `last.ckpt` of every validation.
+
+    Lightning 2.6 writes it only together with another file, so that it grows old while the monitored value
+    does not improve; a run that is killed then would begin again there. Its state is Lightning's: either
+    resumes what the other left.
+    """
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Where Lightning has written nothing, write `last.ckpt`."""
+        super().on_validation_end(trainer, pl_module)
+        due = (trainer.current_epoch + 1) % max(self._every_n_epochs, 1) == 0
+        skipped = self._should_skip_saving_checkpoint(trainer) or self._should_save_on_train_epoch_end(
+            trainer
+        )
+        if self.save_last and due and not skipped:
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
