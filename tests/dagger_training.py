@@ -44,14 +44,19 @@ def dagger_data(root: Path, **options: Any) -> ChunkDataModule:
 
 
 def dagger_trainer(
-    root: Path, folder: Path, *more: Callback, trainer: dict[str, Any] | None = None, **options: Any
+    root: Path,
+    folder: Path,
+    *more: Callback,
+    trainer: dict[str, Any] | None = None,
+    keep: dict[str, str] | None = None,
+    **options: Any,
 ) -> Trainer:
-    """A trainer with averaged weights, checkpoints in `folder` and DAgger."""
+    """A trainer with averaged weights, checkpoints in `folder` (the best one as `keep` says) and DAgger."""
     rounds = DAggerRounds(**{"init_from": str(root / "bc.ckpt"), "collect": ROLLOUTS, **options})
     best = ModelCheckpoint(
         folder,
         filename="best",
-        monitor="val/loss",
+        **(keep or {"monitor": "val/loss"}),
         save_last=True,
         save_on_train_epoch_end=False,
         enable_version_counter=False,

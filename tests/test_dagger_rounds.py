@@ -591,3 +591,16 @@ def test_the_teacher_of_the_rollouts_is_the_one_that_was_asked_for(done: Any) ->
     root, *_ = done
     identity = Manifest.load(root / TASK).sources["dagger-2"].identity
     assert identity["teacher_spec"]["class_path"] == FAKE_TEACHER["class_path"]
+
+
+def test_the_last_weights_of_each_round_can_be_kept_instead_of_those_of_the_lowest_loss(
+    root: Path, tmp_path: Path
+) -> None:
+    """As conf/dagger_fast.yaml does."""
+    fit_dagger(root, tmp_path, keep={"monitor": "step", "mode": "max"}, rounds=2)
+    kept = [load_saved_student(tmp_path / f"{name}.ckpt").training for name in ("round-1", "round-2", "best")]
+    assert [training["epoch"] for training in kept if training] == [
+        EPOCHS - 1,
+        2 * EPOCHS - 1,
+        2 * EPOCHS - 1,
+    ]
