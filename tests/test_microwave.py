@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from lit_distill.sim.scene import Extent, Scene
+from lit_distill.sim.scene import Scene
 from lit_distill.sim.simulator import Simulator
 from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import get_task
 from lit_distill.teachers.grasp import DOWN
 from lit_distill.teachers.hand_box import pointing_down
+from lit_distill.teachers.microwave import Microwave
 from lit_distill.teachers.mug_into_microwave import MugIntoMicrowave
 from lit_distill.teachers.planner import make_plan
 from lit_distill.teachers.skills import Plan
@@ -53,6 +54,12 @@ def begin(
 def into(plan: Plan) -> MugIntoMicrowave:
     (skill,) = [skill for skill in plan.skills if isinstance(skill, MugIntoMicrowave)]
     return skill
+
+
+def empty_microwave(simulator: Simulator) -> Microwave:
+    """The microwave, the mug standing on the table."""
+    _, plan = begin(simulator, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0])
+    return into(plan).put_in.microwave
 
 
 def run(simulator: Simulator, plan: Plan, steps: int) -> bool:
@@ -153,8 +160,7 @@ def test_fingers_that_press_on_a_lying_mug_do_not_hold_it(
 
 
 def test_the_door_is_under_the_wrist_of_a_hand_that_is_low_beside_it(kitchen: Simulator):
-    _, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0])
-    microwave = into(plan).put_in.microwave
+    microwave = empty_microwave(kitchen)
     kitchen.data.joint(microwave.joint).qpos[0] = -2.09
     kitchen.refresh()
     assert microwave.door_under_wrist(microwave.outside(np.array([-0.09, -0.23, 0.0])))
@@ -163,8 +169,7 @@ def test_the_door_is_under_the_wrist_of_a_hand_that_is_low_beside_it(kitchen: Si
 
 
 def test_a_hand_across_the_front_would_be_caught(kitchen: Simulator):
-    _, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0])
-    microwave = into(plan).put_in.microwave
+    microwave = empty_microwave(kitchen)
     right, inwards = microwave.turned(np.eye(3)[0]), microwave.inwards
     point = microwave.outside(np.array([-0.03, -0.16, 0.05]))
     assert microwave.would_catch(point, pointing_down(inwards))
@@ -173,18 +178,16 @@ def test_a_hand_across_the_front_would_be_caught(kitchen: Simulator):
 
 
 def test_a_hand_that_leans_away_from_the_front_is_caught_less(kitchen: Simulator):
-    _, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0])
-    microwave = into(plan).put_in.microwave
-    right, inwards = microwave.turned(np.eye(3)[0]), microwave.inwards
+    microwave = empty_microwave(kitchen)
+    right = microwave.turned(np.eye(3)[0])
     point = microwave.outside(np.array([-0.03, -0.1, 0.05]))
     assert microwave.would_catch(point, pointing_down(right))
-    leaning = np.cos(0.6) * DOWN + np.sin(0.6) * inwards
+    leaning = np.cos(0.6) * DOWN + np.sin(0.6) * microwave.inwards
     assert not microwave.would_catch(point, orientation(right, leaning))
 
 
 def test_the_front_is_under_the_wrist_of_a_low_hand_close_to_it(kitchen: Simulator):
-    _, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0])
-    microwave = into(plan).put_in.microwave
+    microwave = empty_microwave(kitchen)
     assert microwave.front_under_wrist(microwave.outside(np.array([-0.012, -0.17, 0.008])))
     assert not microwave.front_under_wrist(microwave.outside(np.array([-0.012, -0.17, 0.06])))
     assert not microwave.front_under_wrist(microwave.outside(np.array([-0.012, -0.25, 0.008])))
@@ -213,19 +216,11 @@ def test_a_mug_is_not_pushed_into_the_microwave_or_its_door(kitchen: Simulator):
     assert np.linalg.norm(door - ahead, axis=1).min() > 0.04
 
 
-def test_a_mug_that_stands_nearly_in_its_place_is_let_go(kitchen: Simulator):
+def test_a_mug_that_stands_nearly_in_its_place_is_let_go(kitchen: Simulator, monkeypatch: pytest.MonkeyPatch):
     """A hand that is some millimetres short of where it stops, and can go no further, still goes down."""
     scene, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0])
-    put_in = into(plan).put_in
-    where = put_in._where
-
-    def short(target: Extent) -> tuple[float, float, float, float]:
-        return -0.035, 0.06, 0.012, 0.008
-
-    put_in._where = short  # type: ignore[method-assign]
-    scene.simulator.controller.gripper_command = np.ones_like(scene.simulator.controller.gripper_command)
-    try:
-        action = put_in._place(scene.extent(MUG), put_in.destination.placement(), {})
-    finally:
-        put_in._where = where  # type: ignore[method-assign]
+    put_in, controller = into(plan).put_in, kitchen.controller
+    monkeypatch.setattr(put_in, "_where", lambda target: (-0.035, 0.06, 0.012, 0.008))
+    monkeypatch.setattr(controller, "gripper_command", np.ones_like(controller.gripper_command))
+    action = put_in._place(scene.extent(MUG), put_in.destination.placement(), {})
     assert action[2] < -0.2

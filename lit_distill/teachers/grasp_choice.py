@@ -46,12 +46,17 @@ def cheapest(
     return best, hit
 
 
+def wrist_aside(grasp: Grasp) -> np.ndarray:
+    """Level offset [3] of the grip site from under the wrist, m: none where the hand points down."""
+    return np.asarray(WRIST_ABOVE_M * grasp.approach * [1.0, 1.0, 0.0])
+
+
 def reachable(grasp: Grasp, hand: Hand) -> bool:
     """Whether the arm can point the hand as a grasp asks, there and where it comes from.
 
     The wrist of a leaning hand is to one side.
     """
-    aside = WRIST_ABOVE_M * grasp.approach * [1.0, 1.0, 0.0]
+    aside = wrist_aside(grasp)
     way = (grasp.position, grasp.position - COMES_FROM_M * grasp.approach)
     return not grasp.leans or all(hand.lean(point - aside) == 0.0 for point in way)
 

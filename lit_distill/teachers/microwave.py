@@ -71,9 +71,7 @@ class Microwave:
 
     def foremost_of_hand(self) -> float:
         """How far inwards the hand reaches, in the microwave's frame, m."""
-        across = np.abs(self.scene.eef_rotation[:, :2].T @ self.inwards)
-        reach = float(across @ [HAND_HALF_WIDTH_M, HAND_HALF_DEPTH_M])
-        return float(self.inside(self.scene.eef_position)[1]) + reach
+        return self._foremost(self.scene.eef_position, self.scene.eef_rotation)
 
     def catches_hand(self) -> bool:
         """Whether the palm is under the ceiling, where the hand cannot rise."""
@@ -81,19 +79,16 @@ class Microwave:
 
     def would_catch(self, position: np.ndarray, rotation: np.ndarray) -> bool:
         """Whether it would catch a hand with the grip site at a position [3], of an orientation [3, 3]."""
-        return self._caught(position, self._foremost(position, rotation))
-
-    def _foremost(self, position: np.ndarray, rotation: np.ndarray) -> float:
-        """How far inwards the palm of a hand reaches, in the microwave's frame, m."""
-        across = np.abs(rotation[:, :2].T @ self.inwards)
         palm = position - PALM_M * (rotation[:, 2] * [1.0, 1.0, 0.0])
-        return float(self.inside(palm)[1] + across @ [HAND_HALF_WIDTH_M, HAND_HALF_DEPTH_M])
-
-    def _caught(self, position: np.ndarray, foremost: float) -> bool:
-        """Whether a hand at a position [3] that reaches in so far (m, in its frame) is under the ceiling."""
+        foremost = self._foremost(palm, rotation)
         right, _, height = self.inside(position)
         under = SIDES_M[0] < right < SIDES_M[1] and height + PALM_M < CEILING_M
         return bool(under and foremost > FRONT_M + CAUGHT_M)
+
+    def _foremost(self, position: np.ndarray, rotation: np.ndarray) -> float:
+        """How far inwards a hand of an orientation [3, 3] reaches at a position [3], in its frame, m."""
+        across = np.abs(rotation[:, :2].T @ self.inwards)
+        return float(self.inside(position)[1] + across @ [HAND_HALF_WIDTH_M, HAND_HALF_DEPTH_M])
 
     def touches_arm(self) -> bool:
         """Whether some part of the arm or hand touches it, its door apart."""

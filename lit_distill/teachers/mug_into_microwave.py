@@ -7,8 +7,6 @@ dragged away from the microwave, or rolled off its handle.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from lit_distill.sim.scene import Extent, Scene
@@ -17,14 +15,13 @@ from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Destination, Placement
 from lit_distill.teachers.door import OpenWide
 from lit_distill.teachers.grasp import Grasp
-from lit_distill.teachers.grasp_choice import reachable
+from lit_distill.teachers.grasp_choice import reachable, wrist_aside
 from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, OPEN, WHOLE_TURN_RAD, Hand
-from lit_distill.teachers.hand_box import hits, pointing_down
+from lit_distill.teachers.hand_box import Boxes, hits, pointing_down
 from lit_distill.teachers.microwave import FRONT_M
 from lit_distill.teachers.mug_grasps import mug_grasps
 from lit_distill.teachers.mug_holds import cup_centre, lies, mug_hold
 from lit_distill.teachers.pick_place import ALIGN_HIGH_M
-from lit_distill.teachers.posture import WRIST_ABOVE_M
 from lit_distill.teachers.push_mug import PushAway, Roll
 from lit_distill.teachers.pushing import Push
 from lit_distill.teachers.put_in_microwave import ALIGNED_RAD, LEANS_RAD, WAY_M, CarryByDoor, PutInMicrowave
@@ -71,7 +68,8 @@ class PutAside(CarryByDoor):
         """Whether there is room for the hand at the best grasp, or it is there."""
         best = self._best()
         there = float(np.linalg.norm(best.position - self.scene.eef_position)) < AT_GRASP_M
-        return bool((there and self.scene.opening > OPENED_M) or not self._hindered(best))
+        at_it = there and self.scene.opening > OPENED_M
+        return bool(at_it or not self._hindered(best, self.scene.geom_boxes(self._geoms)))
 
     def _grasp(
         self, target: Extent, obstacles: dict[str, Obstacle], placement: Placement
@@ -81,25 +79,21 @@ class PutAside(CarryByDoor):
     def _best(self) -> Grasp:
         grasps = mug_grasps(self.scene, self.target, ASIDE_ANGLES_RAD)
         leaning = [self._leaning(grasp, lean) for grasp in grasps for lean in LEANS_RAD]
-        return min([*grasps, *leaning], key=self._handicap)
+        boxes = self.scene.geom_boxes(self._geoms)
+        return min([*grasps, *leaning], key=lambda grasp: self._handicap(grasp, boxes))
 
-    def _handicap(self, grasp: Grasp) -> float:
+    def _handicap(self, grasp: Grasp, boxes: Boxes) -> float:
         """What speaks against a grasp: being in the way of things, turning, being far."""
         turn, way = self.hand.turn_to(grasp.axis), np.linalg.norm(grasp.position - self.scene.eef_position)
-        hindered = self._hindered(grasp) + (not reachable(grasp, self.hand))
+        hindered = self._hindered(grasp, boxes) + (not reachable(grasp, self.hand))
         return HIT_COST_RAD * hindered + abs(turn) + FAR_COST_RAD_M * float(way) + grasp.penalty
 
-    def _hindered(self, grasp: Grasp) -> int:
-        """How many things are in the way of the hand or of the wrist at a grasp."""
-        caught = self.microwave.would_catch(grasp.position, orientation(grasp.axis, grasp.approach))
-        wrist = grasp.position - WRIST_ABOVE_M * grasp.approach * [1.0, 1.0, 0.0]
-        ways = WAY_M if grasp.leans else WAY_M[:1]
-        hits = max(
-            self._hits(replace(grasp, position=grasp.position - back * grasp.approach), self._geoms)
-            for back in ways
-        )
-        over = self.microwave.door_under_wrist(wrist) + self.microwave.front_under_wrist(wrist)
-        return hits + caught + over
+    def _hindered(self, grasp: Grasp, boxes: Boxes) -> int:
+        """How many of some boxes are in the way of the hand at a grasp; the microwave also of its wrist."""
+        microwave, wrist = self.microwave, grasp.position - wrist_aside(grasp)
+        caught = microwave.would_catch(grasp.position, orientation(grasp.axis, grasp.approach))
+        over = microwave.door_under_wrist(wrist) + microwave.front_under_wrist(wrist)
+        return self._hits(grasp, boxes, WAY_M if grasp.leans else WAY_M[:1]) + caught + over
 
 
 class Drag(CarryByDoor):

@@ -9,7 +9,7 @@ from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Placement
 from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.hand import FINGERTIP_M, WHOLE_TURN_RAD
-from lit_distill.teachers.hand_box import hits, overlapped, pointing_down
+from lit_distill.teachers.hand_box import Boxes, hits, overlapped, pointing_down
 from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, MUGS, mug_grasps
 from lit_distill.teachers.mug_holds import cup_centre
 from lit_distill.teachers.pushing import FINGERS_HALF_DEPTH_M, FINGERS_HALF_M, Push
@@ -34,18 +34,11 @@ class PushByDoor(CarryByDoor):
         """The push to make, None if there is no room for the hand."""
         raise NotImplementedError
 
-    def _meets_it(self, direction: np.ndarray) -> bool:
-        """Whether the microwave or its door is in the way of the mug in a level direction [3]."""
-        extent, ahead = self.scene.extent(self.target), FREE_AHEAD_M * direction
-        boxes = self.scene.geom_boxes(self.scene.geoms(self.microwave.name))
-        return overlapped(extent.low + ahead, extent.high + ahead, boxes)
-
-    def _has_room(self, plan: Push) -> bool:
-        """Whether there is room for the hand where a push begins, and above it."""
+    def _has_room(self, plan: Push, boxes: Boxes) -> bool:
+        """Whether some boxes leave the hand room where a push begins, and above it."""
         microwave, rotation = self.microwave, pointing_down(plan.axis)
         if microwave.would_catch(plan.start, rotation) or microwave.door_under_wrist(plan.start):
             return False
-        boxes = self.scene.geom_boxes(self._geoms)
         free = not any(hits(plan.start + np.array([0.0, 0.0, up]), rotation, 0.0, boxes) for up in WAY_M)
         return free and self.hand.within_reach(plan.start)
 
@@ -64,19 +57,22 @@ class PushAway(PushByDoor):
     def way(self) -> Push | None:
         """The most direct way out for which there is room for the hand, None if there is none."""
         scene = self.scene
-        corners = scene.corners(self.target)
-        middle = 0.5 * (corners.min(axis=0) + corners.max(axis=0))
-        right = scene.rotation(self.microwave.name)[:, 0]
+        mug = scene.extent(self.target)
+        height = max(mug.top - BELOW_TOP_M, scene.surface + ABOVE_TABLE_M) + FINGERTIP_M
+        right, boxes = scene.rotation(self.microwave.name)[:, 0], scene.geom_boxes(self._geoms)
+        microwave = scene.geom_boxes(scene.geoms(self.microwave.name))
         for angle in ANGLES_RAD:
             direction = np.sin(angle) * right - np.cos(angle) * self.microwave.inwards
+            ahead = FREE_AHEAD_M * direction
+            if overlapped(mug.low + ahead, mug.high + ahead, microwave):
+                continue
             for axis in (np.array([-direction[1], direction[0], 0.0]), right):
                 along = abs(float(axis @ direction))
                 fingers = along * FINGERS_HALF_M + (1.0 - along) * FINGERS_HALF_DEPTH_M
-                behind = 0.5 * float(np.ptp(corners @ direction)) + BEHIND_M + fingers
-                start = middle - behind * direction
-                start[2] = max(corners[:, 2].max() - BELOW_TOP_M, scene.surface + ABOVE_TABLE_M) + FINGERTIP_M
+                behind = 0.5 * scene.width_along(self.target, direction) + BEHIND_M + fingers
+                start = np.array([*(mug.centre - behind * direction)[:2], height])
                 plan = Push(start, direction, axis, turn_after=WHOLE_TURN_RAD, onwards=ONWARDS_M)
-                if not self._meets_it(direction) and self._has_room(plan):
+                if self._has_room(plan, boxes):
                     return plan
         return None
 
@@ -99,4 +95,4 @@ class Roll(PushByDoor):
         centre[2] = scene.extent(name).top - ROLL_BELOW_TOP_M
         across = np.array([-direction[1], direction[0], 0.0])
         plan = Push(centre - behind * direction, direction, across, turn_after=WHOLE_TURN_RAD)
-        return plan if self._has_room(plan) else None
+        return plan if self._has_room(plan, scene.geom_boxes(self._geoms)) else None

@@ -10,7 +10,7 @@ from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Destination, Placement
 from lit_distill.teachers.grasp import DOWN, Grasp
-from lit_distill.teachers.grasp_choice import reachable
+from lit_distill.teachers.grasp_choice import reachable, wrist_aside
 from lit_distill.teachers.hand import (
     BLOCKED_OPENING_M,
     CLOSE,
@@ -25,7 +25,6 @@ from lit_distill.teachers.hand_box import Boxes, hits
 from lit_distill.teachers.microwave import ALIGNED_M, FLOOR_M, FRONT_M, REST_M, Microwave
 from lit_distill.teachers.mug_holds import MugHold, cup_centre, held_by_handle, lies, mug_hold
 from lit_distill.teachers.pick_place import RELEASE_STEPS, PickPlace
-from lit_distill.teachers.posture import WRIST_ABOVE_M
 from lit_distill.teachers.pushing import Push
 from lit_distill.teachers.vectors import orientation
 
@@ -103,10 +102,11 @@ class CarryByDoor(PickPlace):
             penalty=LEAN_COST * lean,
         )
 
-    def _hits(self, grasp: Grasp, geoms: np.ndarray) -> int:
-        """How many of some geoms the open hand would hit at a grasp."""
+    def _hits(self, grasp: Grasp, boxes: Boxes, way: tuple[float, ...] = WAY_M) -> int:
+        """How many of some boxes the open hand would hit at the worst point of its way to a grasp."""
         rotation = orientation(grasp.axis, grasp.approach)
-        return hits(grasp.position, rotation, MAX_OPENING_M, self.scene.geom_boxes(geoms))
+        points = [grasp.position - back * grasp.approach for back in way]
+        return max(hits(point, rotation, MAX_OPENING_M, boxes) for point in points)
 
 
 class PutInMicrowave(CarryByDoor):
@@ -147,29 +147,28 @@ class PutInMicrowave(CarryByDoor):
         hold = mug_hold(self.scene, self.target)
         if hold is None:
             return False, True
-        blocked = self._blocked(hold.grasp)
-        return (False, False) if blocked[1] and self._by_leaning(hold) is not None else blocked
+        return self._best(hold)[1]
 
-    def _by_leaning(self, hold: MugHold) -> Grasp | None:
-        """How a hand that leans takes hold where one that points down has no room; None: not either."""
-        if hold.grasp.leans:
-            return None
-        leaning = [self._leaning(hold.grasp, lean) for lean in LEANS_RAD]
-        return next((each for each in leaning if not any(self._blocked(each))), None)
-
-    def _blocked(self, grasp: Grasp) -> tuple[bool, bool]:
-        """The same for one grasp."""
+    def _best(self, hold: MugHold) -> tuple[Grasp, tuple[bool, bool]]:
+        """How to take hold, by leaning where a hand that points down has no room, and what blocks that."""
         door = self._boxes(self.microwave.door_geoms, DOOR_MARGIN_M)
         others = self._boxes(self._but_the_door, MARGIN_M)
-        rotation = orientation(grasp.axis, grasp.approach)
-        way = [grasp.position - back * grasp.approach for back in WAY_M]
-        by_door = any(hits(point, rotation, MAX_OPENING_M, door) for point in way)
-        otherwise = any(hits(point, rotation, MAX_OPENING_M, others) for point in way)
-        wrist = grasp.position - WRIST_ABOVE_M * grasp.approach * [1.0, 1.0, 0.0]
-        by_door = by_door or self.microwave.door_under_wrist(wrist)
+        blocked = self._blocked(hold.grasp, door, others)
+        if blocked[1] and not hold.grasp.leans:
+            for lean in LEANS_RAD:
+                leaning = self._leaning(hold.grasp, lean)
+                if not any(self._blocked(leaning, door, others)):
+                    return leaning, (False, False)
+        return hold.grasp, blocked
+
+    def _blocked(self, grasp: Grasp, door: Boxes, others: Boxes) -> tuple[bool, bool]:
+        """`blocked` for one grasp, by the boxes around the door or around anything else."""
+        microwave, wrist = self.microwave, grasp.position - wrist_aside(grasp)
+        by_door = bool(self._hits(grasp, door)) or microwave.door_under_wrist(wrist)
+        otherwise = bool(self._hits(grasp, others)) or microwave.front_under_wrist(wrist)
         if grasp.leans:
-            otherwise = otherwise or self.microwave.would_catch(grasp.position, rotation)
-        otherwise = otherwise or self.microwave.front_under_wrist(wrist)
+            rotation = orientation(grasp.axis, grasp.approach)
+            otherwise = otherwise or microwave.would_catch(grasp.position, rotation)
         reached = self.hand.within_reach(grasp.position) and reachable(grasp, self.hand)
         return by_door, otherwise or not reached
 
@@ -191,8 +190,7 @@ class PutInMicrowave(CarryByDoor):
         hold = mug_hold(self.scene, self.target)
         if hold is None:
             return super()._grasp(target, obstacles, placement)
-        grasp = (self._by_leaning(hold) if self._blocked(hold.grasp)[1] else None) or hold.grasp
-        return replace(grasp, turn_after=self._turn(hold)), None
+        return replace(self._best(hold)[0], turn_after=self._turn(hold)), None
 
     # -- place -------------------------------------------------------------------------------------
 
