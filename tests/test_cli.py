@@ -24,6 +24,7 @@ from lit_distill.arguments import describe, parse
 from lit_distill.cli import LIGHTNING_COMMANDS, VERBS, Verb, main, run_verb, verb_parser
 from lit_distill.errors import LitDistillError
 from lit_distill.lightning_cli import HELP_OF, DistillCLI
+from lit_distill.study.stages import Beside, Study
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = sorted((REPOSITORY / "conf").rglob("*.yaml"))
@@ -586,6 +587,20 @@ def test_every_configuration_is_parsed_by_the_command_in_its_first_line(
         function = getattr(__import__(module, fromlist=[function_name]), function_name)
         parser = verb_parser(command, function)
         parser.instantiate(parse(parser, options))
+
+
+@pytest.mark.parametrize("name", ["demo", "baskets", "chain"])
+def test_the_stages_of_a_pipeline_are_commands_that_can_be_typed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the values that its file gives to other files' keys, up to what these make."""
+    monkeypatch.chdir(REPOSITORY)
+    content = yaml.safe_load(Path(f"conf/{name}.yaml").read_text())
+    files = {key: content[key] for key in content if re.fullmatch("(fit|dagger|awac)_(config|options)", key)}
+    beside = {method: Beside(**each) for method, each in content.get("beside_awac", {}).items()}
+    study = Study(**files, beside_awac=beside)
+    for student in study.students:
+        ParseOnlyCLI(["fit", *student.arguments(content["tasks"][0], study)])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

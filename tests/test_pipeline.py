@@ -287,6 +287,10 @@ def test_nested_keys_become_dotted_and_the_later_wins() -> None:
             "trainer.callbacks.protocol.episodes",
             "tiny.yaml: trainer.callbacks.protocol.episodes: not a key",
         ),
+        (
+            "trainer.callbacks.dev_episodes",
+            "tiny.yaml: trainer.callbacks.dev_episodes: not a key",
+        ),
         ("model.init_args.lr.x", "model.lr: expected float, got "),
         ("model.init_args.rate", "BehaviorCloning has no such option"),
     ],

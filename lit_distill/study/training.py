@@ -58,7 +58,7 @@ class FitConfig:
         for key, value in {**options, "data.init_args.task": task}.items():
             try:
                 OmegaConf.update(config, key, value)
-            except (OmegaConfBaseException, TypeError, AttributeError):
+            except (OmegaConfBaseException, TypeError, AttributeError, ValueError):
                 raise LitDistillError(f"{path}: {key}: not a key that can be set there") from None
         try:
             content: Any = OmegaConf.to_container(config, resolve=True)
