@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from tensorboard.compat.proto.summary_pb2 import Summary
 
+from lit_distill.algorithms.trained_on import DATA, data_record
 from lit_distill.behaviours import StudentActor
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Evaluation, Protocol, evaluate
@@ -66,6 +67,7 @@ class LiberoEvaluation(Callback):
         self._ranks = Ranks()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._training: dict[str, Any] = {}
+        self._data: dict[str, Any] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the other processes, which share the episodes."""
@@ -76,7 +78,8 @@ class LiberoEvaluation(Callback):
     ) -> None:
         """Remember how the student was trained, for the results file; refuse another task's student."""
         record = checkpoint.get("student") or {}
-        self._training = record.get("training") or {}
+        self._training = dict(record.get("training") or {})
+        self._data = self._training.pop(DATA, None)
         trained, wanted = record.get("task"), self._task(trainer)
         if trained is not None and trained != wanted:
             raise LitDistillError(
@@ -128,7 +131,7 @@ class LiberoEvaluation(Callback):
             "network": network.arguments,
             "parameters": network.parameter_count,
             "checkpoint": checkpoint_sha256(trainer.ckpt_path) if trainer.ckpt_path else None,
-            "data": getattr(trainer, "datamodule").describe(),  # noqa: B009 (absent from Trainer's type)
+            "data": self._data or data_record(trainer)[DATA],
         }
         name = ResultName(self.study, self._task(trainer), self.method, self.results)
         path = write_result(

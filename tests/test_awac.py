@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from tiny_training import tiny_trainer
 from toy_line import IMAGE_SIZE, LineData, mean_action
 
-from lit_distill.algorithms.awac import AWAC
-from lit_distill.algorithms.awac_terms import advantage
+from lit_distill.algorithms.awac import AWAC, LOG_STD_MAX, LOG_STD_MIN
 from lit_distill.errors import LitDistillError
 from lit_distill.networks.checkpoint import load_saved_student, load_student, save_student
 from lit_distill.networks.student import StudentNetwork
@@ -162,12 +163,71 @@ def test_the_target_follows_by_tau(student: str, tmp_path: Path):
         torch.testing.assert_close(slow, 0.75 * before[name] + 0.25 * after[name])
 
 
-def test_the_advantage_of_the_policys_own_mean_is_zero_whatever_the_executed_length(student: str):
+@pytest.mark.parametrize("executed", [1, 5, 16])
+def test_the_advantage_of_the_policys_own_mean_is_zero_whatever_the_executed_length(
+    student: str, tmp_path: Path, executed: int
+):
+    """Of the views as they are: the actor alone sees them shifted."""
+    made = module(student, shift_pixels=2)
+    data = LineData(1)
+    fit(made, tmp_path, data)
+    logged: dict[str, torch.Tensor] = {}
+    made.log_dict = lambda terms, **options: logged.update(terms)  # type: ignore[method-assign,assignment]
+    batch = data.gather(0)
+    batch["agentview"] = torch.randint(0, 256, batch["agentview"].shape, dtype=torch.uint8)
+    with torch.no_grad():
+        batch["actions"] = made.policy(batch)[0].clamp(-1.0, 1.0)  # type: ignore[arg-type]
+    batch["executed"][:] = executed
+    batch["mask"] = (torch.arange(16) < executed).expand_as(batch["mask"])
+    batch["perturbed"][:] = False
+    made.training_step(batch, 0)  # type: ignore[arg-type]
+    assert logged["advantage/mean"] == 0.0 and logged["advantage/std"] == 0.0
+    assert logged["weight/max"] == 1.0
+
+    batch["actions"] = -batch["actions"]
+    made.training_step(batch, 0)  # type: ignore[arg-type]
+    assert logged["advantage/std"] > 0.0
+
+
+def test_the_log_standard_deviation_is_clamped(student: str):
     made = module(student)
-    features = torch.randn(3, made.network.feature_dim)
-    mean = torch.rand(3, 16, 7)
-    a = advantage(made.critic(features, mean), made.critic(features, mean.clone()))
-    torch.testing.assert_close(a, torch.zeros(3))
+    batch = LineData(1).gather(0)
+    for bias, clamped in ((100.0, LOG_STD_MAX), (-100.0, LOG_STD_MIN)):
+        torch.nn.init.constant_(made.log_std_head[0].bias, bias)  # type: ignore[arg-type]
+        assert (made.policy(batch)[1] == clamped).all()  # type: ignore[arg-type]
+
+
+def test_actor_and_critics_have_their_own_learning_rates(student: str, tmp_path: Path):
+    made = module(student, actor_lr=1e-3, critic_lr=5e-3)
+    (optimizer,) = fit(made, tmp_path, LineData(1)).optimizers
+    rates = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    assert {rates[each] for part in (made.network, made.log_std_head) for each in part.parameters()} == {1e-3}
+    assert {rates[each] for each in made.critic.parameters()} == {5e-3}
+
+
+@pytest.mark.parametrize(
+    ("lambda_awac", "says"),
+    [
+        (
+            1e6,
+            r"size: 1\.00 of the batch: the weights of eq\. \(7\) hardly differ; lower lambda_awac",
+        ),
+        (0.1, None),
+    ],
+)
+def test_weights_that_decide_nothing_are_warned_of(
+    student: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lambda_awac: float, says: str | None
+):
+    """Advantages from -0.1 to 0.1: exp(A / 0.1) lies between 0.37 and 2.7."""
+    made = module(student, lambda_awac=lambda_awac, actor_start=2)
+    by_hand = lambda q, q_mean: torch.linspace(-0.1, 0.1, len(q))  # noqa: E731
+    monkeypatch.setattr("lit_distill.algorithms.awac.advantage", by_hand)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(made, tmp_path)
+    said = [str(each.message) for each in caught if "effective_sample_size" in str(each.message)]
+    assert len(said) == (says is not None)
+    assert says is None or re.search(says, said[0])
 
 
 def hand_made(student: str, tmp_path: Path, **arguments: Any) -> tuple[AWAC, Any]:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from tiny_training import Kill, tiny_network, tiny_trainer
 
+from callbacks.checkpoints import ModelCheckpoint as LastCheckpoint
 from callbacks.q_separation import QSeparation
 from datamodules.replay import ReplayDataModule
 from lit_distill.algorithms.awac import AWAC
@@ -59,7 +61,12 @@ class Record(Callback):
 
 
 def train(
-    root: Path, folder: Path, *more: Callback, resume: Path | None = None, **options: Any
+    root: Path,
+    folder: Path,
+    *more: Callback,
+    resume: Path | None = None,
+    keep: Callback | None = None,
+    **options: Any,
 ) -> tuple[Trainer, Record]:
     """A run that begins anew is always the same; a resumed one has nothing of it but the checkpoint."""
     with torch.random.fork_rng():
@@ -71,7 +78,7 @@ def train(
             **{"actor_start": ACTOR_START, "mean_every": MEAN_EVERY, "relabel_weight": 0.5},
         )
     record = Record()
-    keep = ModelCheckpoint(folder, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    keep = keep or ModelCheckpoint(folder, filename="{step}", every_n_train_steps=1, save_top_k=-1)
     callbacks = [QSeparation(), record, *more, keep]
     trainer = tiny_trainer(folder, callbacks=callbacks, enable_checkpointing=True, max_epochs=EPOCHS)
     data = ReplayDataModule(TASK, str(root), batch_size=8, steps_per_epoch=BATCHES, **options)
@@ -91,6 +98,21 @@ def final(trainer: Trainer) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trainer, Record]:
     return train(root, tmp_path_factory.mktemp("whole"))
+
+
+def test_killed_and_resumed_from_the_last_checkpoint_that_conf_awac_keeps(
+    root: Path, tmp_path: Path, whole: tuple[Trainer, Record]
+) -> None:
+    trainer, record = whole
+    shipped = yaml.safe_load(Path("conf/awac.yaml").read_text())["trainer"]["callbacks"][0]
+    assert shipped["class_path"] == f"{LastCheckpoint.__module__}.{LastCheckpoint.__name__}"
+    arguments = shipped["init_args"] | {"dirpath": tmp_path}
+    with pytest.raises(RuntimeError, match="killed"):
+        train(root, tmp_path, Kill(BATCHES + 2), keep=LastCheckpoint(**arguments))
+    resumed, rest = train(root, tmp_path, resume=tmp_path / "last.ckpt", keep=LastCheckpoint(**arguments))
+    assert rest.steps == record.steps[BATCHES:]
+    expected, found = final(trainer), final(resumed)
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
 @pytest.mark.parametrize("step", [1, 4, 7, 8, 13])

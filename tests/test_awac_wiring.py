@@ -195,24 +195,35 @@ def test_validation_tells_q_of_the_target_critics_and_the_error_of_the_others(se
         assert told["success"].tolist() == [True, False, True, False, True]
 
 
-def test_the_student_sees_shifted_views(tmp_path: Path):
+def test_the_weights_on_the_board_are_those_that_the_actor_learns_by(tmp_path: Path):
+    """Chunks that noise was part of are left out where they teach the actor nothing."""
+    setting = Setting(tmp_path, perturbed_weight=0.0)
+    setting.batch["perturbed"] = torch.tensor([True, False, False, True, False])
+    setting.step()
+    kept = [w for w, perturbed in zip(WEIGHTS, setting.batch["perturbed"], strict=True) if not perturbed]
+    assert float(setting.logged["weight/max"]) == pytest.approx(max(kept))
+    size = sum(kept) ** 2 / (3 * sum(w * w for w in kept))
+    assert float(setting.logged["weight/effective_sample_size"]) == pytest.approx(size, rel=1e-5)
+
+
+def test_the_student_sees_shifted_views_and_its_mean_in_eq_6_is_of_the_views_as_they_are(tmp_path: Path):
     setting = Setting(tmp_path, shift_pixels=2)
     generator = torch.Generator().manual_seed(0)
     for view in ("agentview", "wrist"):
         pixels = torch.randint(0, 256, setting.batch[view].shape, generator=generator)
         setting.batch[view] = pixels.to(torch.uint8)
-    seen: dict[str, Any] = {}
+    seen: list[Any] = []
 
     def policy(batch: Any) -> tuple[Tensor, Tensor]:
-        seen.update(batch)
+        seen.append(batch)
         return setting.mean, setting.log_std
 
     setting.made.policy = policy  # type: ignore[method-assign]
     setting.step()
     augmented: Any = setting.made.augment(setting.batch)
     for view in ("agentview", "wrist"):
-        assert torch.equal(seen[view], augmented[view])
-        assert not torch.equal(seen[view], setting.batch[view])
+        assert [torch.equal(each[view], augmented[view]) for each in seen] == [True, False]
+        assert [torch.equal(each[view], setting.batch[view]) for each in seen] == [False, True]
 
 
 Spoil = Callable[[Setting, pytest.MonkeyPatch], None]

@@ -33,6 +33,7 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lit_distill.algorithms.awac_settings import RECORDED, Potential, check_settings
@@ -51,6 +52,7 @@ from lit_distill.algorithms.awac_terms import (
 )
 from lit_distill.algorithms.encoded_observations import EncodedObservations
 from lit_distill.algorithms.schedule import Schedule, check_schedule, scheduled
+from lit_distill.algorithms.trained_on import data_record
 from lit_distill.errors import LitDistillError
 from lit_distill.networks.augmentation import RandomShift, shift_views
 from lit_distill.networks.checkpoint import check_there, student_record, warm_start
@@ -60,6 +62,8 @@ from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, ReplayBatch
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 0.0
 """Clamp of the log standard deviation (action units); the authors of AWAC use [-6, 0]."""
+USUAL_SAMPLE_SIZE = (0.05, 0.9)
+"""Effective sample sizes, as a share of the batch, outside of which the temperature deserves a look."""
 
 
 class AWAC(LightningModule):
@@ -141,6 +145,8 @@ class AWAC(LightningModule):
         self._resumed = False
         self._resumed_observations: dict[str, Any] | None = None
         self._observations: EncodedObservations | None = None
+        self._sample_sizes: list[Tensor] = []
+        self._warned = False
 
     # -- hooks ---------------------------------------------------------------------------------------
 
@@ -196,7 +202,7 @@ class AWAC(LightningModule):
         critic_loss = critic_error(self.critic(features, batch["actions"]), y).mean()  # (5)
 
         with torch.no_grad():
-            q_mean = self.critic(features, mean.clamp(-1.0, 1.0))
+            q_mean = self.critic(features, self.mean_action(batch))
             a = advantage(self.critic(features, batch["actions"]), q_mean)  # (6)
             w = advantage_weight(a, self.lambda_awac, self.w_max)  # (7)
         log_pi = log_probability(batch["actions"], mean, log_std, batch["mask"])
@@ -206,7 +212,9 @@ class AWAC(LightningModule):
             actor_loss = actor_loss + self.relabel_weight * self._relabelled(
                 batch, features, mean, log_std, q_mean
             )
-        all_a, all_w = self._of_all_processes(a, w)
+        all_a, all_w, all_chosen = self._of_all_processes(a, w, chosen)
+        used = all_w[all_chosen > 0.0] if all_chosen.any() else all_w
+        sample_size = effective_sample_size(used)
         terms = {
             "reward/chunk": returns.mean(),
             "reward/shaped": shaped.mean(),
@@ -214,15 +222,34 @@ class AWAC(LightningModule):
             "critic/loss": critic_loss,
             "advantage/mean": all_a.mean(),
             "advantage/std": all_a.std(correction=0),
-            "weight/max": all_w.max(),
-            "weight/clipped": (all_w >= self.w_max).float().mean(),
-            "weight/effective_sample_size": effective_sample_size(all_w),
+            "weight/max": used.max(),
+            "weight/clipped": (used >= self.w_max).float().mean(),
+            "weight/effective_sample_size": sample_size,
             "actor/log_std": log_std.mean(),
             "actor/log_probability": log_pi.mean(),
             "actor/loss": actor_loss,
         }
         self._log_terms(terms, len(y))
+        if self.global_step >= self.actor_start:
+            self._sample_sizes.append(sample_size)
         return critic_loss + actor_loss
+
+    def on_train_epoch_end(self) -> None:
+        """Warn once where the weights decide nothing, or a few chunks alone count (design: 5 to 90 %)."""
+        if not self._sample_sizes:
+            return
+        size = float(torch.stack(self._sample_sizes).mean())
+        self._sample_sizes.clear()
+        low, high = USUAL_SAMPLE_SIZE
+        if self._warned or low <= size <= high:
+            return
+        self._warned = True
+        what = "few chunks count" if size < low else "the weights of eq. (7) hardly differ"
+        change = "raise" if size < low else "lower"
+        rank_zero_warn(
+            f"weight/effective_sample_size: {size:.2f} of the batch, mean of epoch {self.current_epoch}: "
+            f"{what}; {change} lambda_awac if that is not meant"
+        )
 
     def rewards(self, batch: ReplayBatch) -> tuple[Tensor, Tensor]:
         """R_i and R~_i of eq. (3), float32 [B] each."""
@@ -243,6 +270,12 @@ class AWAC(LightningModule):
             return batch["value"], batch["next_value"]
         now, after = batch["steps_to_success"], batch["next_steps_to_success"]
         return step_potential(now, self.gamma), step_potential(after, self.gamma)
+
+    @torch.no_grad()
+    def mean_action(self, batch: ReplayBatch) -> Tensor:
+        """mu_phi(s_i), float32 [B, K, A] in [-1, 1], of the views as they are: the critics see no shift."""
+        mean, _ = self.policy(batch)
+        return mean.clamp(-1.0, 1.0)
 
     def policy(self, batch: ReplayBatch) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation of pi_phi(. | s), float32 [B, K, A] each."""
@@ -320,6 +353,7 @@ class AWAC(LightningModule):
         """Add what `load_student` needs, and mu(s) as of the last refresh, for an exact resume."""
         training = {name: getattr(self, name) for name in RECORDED}
         training |= {"algorithm": "awac", "shift_pixels": self.shift.pixels, "step": self.global_step}
+        training |= data_record(self.trainer)
         task = getattr(getattr(self.trainer, "datamodule", None), "task", None)
         checkpoint["student"] = student_record(self.network, task, training)
         if self._observations is not None:

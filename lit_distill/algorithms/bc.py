@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from lit_distill.algorithms.schedule import Schedule, check_schedule, scheduled
+from lit_distill.algorithms.trained_on import data_record
 from lit_distill.errors import LitDistillError
 from lit_distill.networks.augmentation import RandomShift, shift_views
 from lit_distill.networks.checkpoint import student_record, warm_start
@@ -246,6 +247,7 @@ class BehaviorCloning(LightningModule):
             "epoch": self.current_epoch,
             "step": self.global_step,
             **self.notes,
+            **data_record(self.trainer),
         }
         seen = torch.stack([self.training_loss.mean_value, self.training_loss.weight])
         total = self.trainer.strategy.reduce(seen, reduce_op="sum")
