@@ -33,7 +33,7 @@ from lit_distill.schema import CHUNK_LENGTH, STUDENT, TEACHER
 from lit_distill.shard_writer import ShardWriter, check_made_alike
 from lit_distill.sim.environment import ORIGINAL
 from lit_distill.sim.simulator import Simulator, fingerprint
-from lit_distill.sim.states import OFFICIAL_SPLIT, SPLITS, load_initial_state
+from lit_distill.sim.states import OFFICIAL_SPLIT, SPLITS, check_task, files_sha256
 from lit_distill.tasks import Task, embedding_row, get_task
 from lit_distill.teachers.spec import EMBEDDED_TEACHER, TeacherSpec
 from lit_distill.workers import EpisodeError, EpisodeJob, MakeSimulator, check_run_settings, patience_s
@@ -127,7 +127,8 @@ class CollectSettings:
                 "label_every: is for a student's rollouts; the teacher labels every `execute_steps` steps"
             )
         split = OFFICIAL_SPLIT if task.suite else TEACHER
-        return Rollouts(TEACHER, split, TeacherActor(self.teacher_spec(), self.noise), self)
+        actor = TeacherActor(self.teacher_spec(), self.noise)
+        return Rollouts(TEACHER, split, actor, self, files=files_sha256(task))
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ class Rollouts:
         settings: everything else.
         first_state: the state of episode 0; those of the others follow it, in the `student` split from 0
             again after the last.
+        files: see `files_sha256`.
     """
 
     source: str
@@ -148,6 +150,7 @@ class Rollouts:
     actor: TeacherActor | MixtureActor
     settings: CollectSettings
     first_state: int = 0
+    files: dict[str, str] = field(default_factory=dict)
 
     def state(self, episode: int) -> int:
         """Index of an episode's initial state."""
@@ -174,7 +177,11 @@ class Rollouts:
     def identity(self) -> dict[str, Any]:
         """Everything that the stored bytes depend on; what is off is left out."""
         settings = self.settings
-        optional = {"label_every": settings.label_every, "first_state": self.first_state}
+        optional = {
+            "label_every": settings.label_every,
+            "first_state": self.first_state,
+            "files": dict(self.files),
+        }
         return {
             **self.actor.identity(),
             "execute_steps": settings.execute_steps,
@@ -256,7 +263,7 @@ def collect_rollouts(
     refuse_to_write(root)
     known = get_task(task)
     rollouts.actor.teacher.check_meshes(rollouts.settings.meshes)
-    load_initial_state(known, rollouts.split, rollouts.state(rollouts.settings.episodes - 1))
+    check_task(known, rollouts.split, rollouts.state(rollouts.settings.episodes - 1))
     folder = Path(root) / known.name
     opened: list[ShardWriter] = []  # held by the first process alone, with its lock
     missing = ranks.first(lambda: _open(folder, known.name, rollouts, opened))

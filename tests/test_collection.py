@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,8 +28,8 @@ from lit_distill.schema import ChunkTransition, Observation, TeacherChunk
 from lit_distill.shards import discard, read_shard, verify
 from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.sim.fake import FakeSimulator, FakeTeacher
-from lit_distill.sim.states import InitialState
-from lit_distill.tasks import Task
+from lit_distill.sim.states import InitialState, states_file
+from lit_distill.tasks import Task, get_task
 
 TASK = "custom_libero_object_milk"
 SETTINGS = CollectSettings(
@@ -302,6 +303,18 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path, changes: 
     assert str(tmp_path / TASK) in message
     assert "\n" not in message
     assert stored(tmp_path / TASK) == before
+
+
+def test_a_bddl_file_that_changed_under_its_name_is_other_data(tmp_path: Path):
+    known, bddl = get_task(TASK), tmp_path / "mine.bddl"
+    shutil.copy(states_file(known), tmp_path / "mine.npz")
+    settings = dataclasses.replace(SETTINGS, episodes=1)
+    bddl.write_text(known.bddl.read_text())
+    for simulator in (FakeSimulator, forbidden):
+        collect_from(simulator, str(bddl), str(tmp_path / "data"), settings)
+    bddl.write_text(known.bddl.read_text() + "; another goal\n")
+    with pytest.raises(LitDistillError, match=r"files\.bddl = '[0-9a-f]{64}', now it is '[0-9a-f]{64}'"):
+        collect_from(forbidden, str(bddl), str(tmp_path / "data"), settings)
 
 
 def test_an_episode_that_no_worker_finishes_keeps_the_others(

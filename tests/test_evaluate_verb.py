@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,44 @@ def test_an_unknown_task_in_a_list_is_named_before_anything_runs(capsys: pytest.
     assert evaluate(task=f"[{TASK}, custom_libero_object_mlk]") == 2
     assert "did you mean 'custom_libero_object_milk'?" in capsys.readouterr().err
     assert not RESULT.exists()
+
+
+def own_task(name: str = "mine", change: tuple[str, str] = ("", "")) -> Path:
+    """A BDDL file of a user's own in this folder, with states: the table's task, changed."""
+    bddl = Path(f"{name}.bddl")
+    bddl.write_text(get_task(TASK).bddl.read_text().replace(*change))
+    shutil.copy(states_file(get_task(TASK)), bddl.with_suffix(".npz"))
+    return bddl
+
+
+def test_a_class_that_libero_has_not_is_named_before_any_rollout_of_a_task_before_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bad = own_task(change=("- ketchup", "- catchup"))
+    bad.with_suffix(".npz").unlink()  # what is wrong with the file comes first
+    assert evaluate(task=f"[{TASK}, {bad}]") == 2
+    assert "LIBERO has no object class 'catchup'" in capsys.readouterr().err
+    assert not RESULT.exists()
+    good = own_task()
+    good.with_suffix(".npz").unlink()
+    assert evaluate(task=f"[{TASK}, {good}]") == 2
+    assert "draw_states --task mine.bddl" in capsys.readouterr().err
+    assert not RESULT.exists()
+
+
+def test_a_bddl_file_or_states_that_changed_under_their_name_are_measured_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def measured() -> bool:
+        assert evaluate(task="mine.bddl") == 0
+        return "reused" not in capsys.readouterr().out
+
+    own_task()
+    assert measured() and not measured()
+    own_task(change=("(:goal", "; another\n(:goal"))
+    assert measured() and not measured()
+    shutil.copy(states_file(get_task("custom_libero_object_milk")), "mine.npz")
+    assert measured() and not measured()
 
 
 def test_it_is_parsed_in_a_process_that_has_parsed_nothing_before() -> None:

@@ -65,6 +65,21 @@ def _compiling(meshes: str) -> Iterator[None]:
         MjSim.from_xml_string = own
 
 
+def check_bddl(bddl: Path) -> None:
+    """Refuse a BDDL file that LIBERO cannot build or whose goal can never hold; imports LIBERO.
+
+    Raises:
+        LitDistillError: names file, line and reason.
+    """
+    problem = read_problem(bddl)
+    check_predicates(problem)
+    configure_gl()
+    logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
+    from lit_distill.sim.problems import check_problem
+
+    check_problem(problem)
+
+
 def make_environment(bddl: Path, image_size: int, joint_noise: bool = False, meshes: str = ORIGINAL) -> Any:
     """Create LIBERO's problem environment for a BDDL file; slow where its model is not in the cache.
 
@@ -82,16 +97,9 @@ def make_environment(bddl: Path, image_size: int, joint_noise: bool = False, mes
             objects cannot be placed, or no such meshes.
     """
     check_meshes(meshes)
-    problem = read_problem(bddl)
-    check_predicates(problem)
-    configure_gl()
-    logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
+    check_bddl(bddl)
     from libero.libero.envs import OffScreenRenderEnv
     from robosuite.utils.errors import RandomizationError
-
-    from lit_distill.sim.problems import check_problem
-
-    check_problem(problem)
 
     noise = {"magnitude": JOINT_NOISE_RAD, "type": "gaussian"} if joint_noise else None
     for seed in range(PLACEMENT_TRIES):

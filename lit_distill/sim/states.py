@@ -23,7 +23,7 @@ import numpy as np
 
 from lit_distill.atomic import atomic_file
 from lit_distill.errors import LitDistillError
-from lit_distill.sim.environment import PLACEMENT_TRIES, make_environment, numpy_seed
+from lit_distill.sim.environment import PLACEMENT_TRIES, check_bddl, make_environment, numpy_seed
 from lit_distill.tasks import STATES_FOLDER, Task, get_task
 from lit_distill.tasks.official import OFFICIAL_SUITES, suite_tasks
 
@@ -164,6 +164,36 @@ def load_initial_state(task: Task, split: str, index: int) -> InitialState:
         state = _read(task, states_file(task), f"{split}_state", index)
         fixtures = _read(task, states_file(task), f"{split}_fixtures", index)
     return InitialState(f"{split}/{index}", state, fixtures)
+
+
+def check_task(task: Task, split: str, last: int) -> None:
+    """Before any rollout: could LIBERO build it, can its goal hold, are its initial states there?
+
+    Args:
+        task: any; the BDDL files of the table and of LIBERO are known to be right.
+        split: of the states.
+        last: highest index that is needed.
+
+    Raises:
+        LitDistillError: not so; names file, line and reason, or the command that draws the states.
+    """
+    if task.is_file:
+        check_bddl(task.bddl)
+    load_initial_state(task, split, last)
+
+
+def files_sha256(task: Task) -> dict[str, str]:
+    """What a task of a user's own is made of, which may change under its name; {} of any other task.
+
+    Returns:
+        `bddl` and `states` -> sha256 (hex) of what is there.
+    """
+    if not task.is_file:
+        return {}
+    files = {"bddl": task.bddl, "states": states_file(task)}
+    return {
+        kind: hashlib.sha256(path.read_bytes()).hexdigest() for kind, path in files.items() if path.is_file()
+    }
 
 
 def states_file(task: Task) -> Path:

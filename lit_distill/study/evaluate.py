@@ -11,6 +11,7 @@ from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Protocol, evaluate
 from lit_distill.results import ResultName, write_refusal, write_result
 from lit_distill.sim.simulator import Simulator
+from lit_distill.sim.states import check_task, files_sha256
 from lit_distill.study.stored import stored_result
 from lit_distill.tasks import get_task, task_names
 from lit_distill.teachers.base import Refusal
@@ -49,7 +50,10 @@ def evaluate_teacher(
         LitDistillError: unknown task or teacher, or episodes that no worker could finish.
     """
     actor = TeacherActor(TeacherSpec.of(teacher), noise)
-    for each in task_names(task):
+    names = task_names(task)
+    for each in names:
+        check_task(get_task(each), protocol.split, protocol.episodes - 1)
+    for each in names:
         name = ResultName(study, get_task(each).name, method, results)
         evaluate_from(Simulator, each, name, actor, protocol, Path(videos))
 
@@ -65,6 +69,8 @@ def evaluate_from(
     """Evaluate one task, in any simulator class (picklable)."""
     actor.teacher.check_meshes(protocol.meshes)
     config = teacher_config(actor)
+    if files := files_sha256(get_task(task)):
+        config |= {"files": files}
     if stored := stored_result(name, protocol, config):
         print(f"{stored} is there: reused", flush=True)
         return

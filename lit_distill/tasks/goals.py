@@ -89,9 +89,10 @@ def _check_places_at_start(problem: Problem) -> None:
 
 
 def _check_places_in_goal(problem: Problem) -> None:
-    """Only objects are moved, each into one receptacle, and nothing ends up in itself."""
+    """Only objects are moved, each into one region and to one place, and nothing ends up in itself."""
     at_start = {(predicate.name, predicate.arguments) for predicate in problem.start}
     inside: dict[str, Predicate] = {}
+    on_workspace: dict[str, list[Predicate]] = {}
     holds: dict[str, set[str]] = {}
     for predicate in problem.goal:
         if len(predicate.arguments) != 2:
@@ -100,15 +101,28 @@ def _check_places_in_goal(problem: Problem) -> None:
         if thing not in problem.objects and (predicate.name, predicate.arguments) not in at_start:
             raise problem.error(predicate.line, f"{predicate} can never hold: nothing moves {thing}")
         owner = problem.owner(place)
+        others = on_workspace.setdefault(thing, []) if owner == problem.workspace else []
         if predicate.name == "in":
-            earlier = inside.setdefault(thing, predicate)
-            if problem.owner(earlier.arguments[1]) != owner:
+            others = [inside.setdefault(thing, predicate)]
+        for earlier in others:
+            if place != earlier.arguments[1] and not _overlap(problem, place, earlier.arguments[1]):
                 raise problem.error(
                     predicate.line, f"{predicate} and {earlier} (line {earlier.line}) can never both hold"
                 )
+        if owner == problem.workspace:
+            on_workspace[thing].append(predicate)
         holds.setdefault(thing, set()).add(owner)
         if thing in _reachable(owner, holds):
             raise problem.error(predicate.line, f"{predicate} can never hold: {owner} ends up in {thing}")
+
+
+def _overlap(problem: Problem, first: str, second: str) -> bool:
+    """Whether one point can be in both of two regions: only those of the workspace have known ranges."""
+    return any(
+        max(a[0], b[0]) <= min(a[2], b[2]) and max(a[1], b[1]) <= min(a[3], b[3])
+        for a in problem.regions[first].ranges
+        for b in problem.regions[second].ranges
+    )
 
 
 def _reachable(start: str, edges: dict[str, set[str]]) -> set[str]:

@@ -30,3 +30,8 @@ class Task:
     bddl: Path
     states: Path | None = None
     suite: str | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a user's own BDDL file: neither in the table nor official."""
+        return self.index is None and self.suite is None
