@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from lit_distill.behaviours import StudentActor
 from lit_distill.collection import CollectSettings, Rollouts, collect_rollouts
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Protocol, evaluate
-from lit_distill.manifest import MANIFEST_NAME, Manifest
+from lit_distill.manifest import MANIFEST_NAME, Manifest, check_one_teacher
 from lit_distill.networks.checkpoint import check_there, load_saved_student
 from lit_distill.ranks import Ranks
 from lit_distill.remote_shards import refuse_to_write
@@ -183,7 +184,7 @@ class DAggerRounds(Callback):
         more = self._round < self.rounds and (not self.patience or keeps_improving(self._dev, self.patience))
         if more and self._begin(trainer, pl_module, self._round + 1, str(student)):
             return
-        if self.patience:
+        if self.patience and not more:
             best = self._checkpoints.kept(best_round(self._dev))
             self._ranks.first(lambda: self._checkpoints.take(best))
 
@@ -254,6 +255,12 @@ class DAggerRounds(Callback):
                     f"collect: the rollouts would have {key} {now!r}, but {self._base[0]} episodes in "
                     f"{data.folder} have {stored[key]!r}; data of one simulator only"
                 )
+        teacher = json.loads(json.dumps(self.collect.teacher_spec().identity()))
+        check_one_teacher(
+            data.folder,
+            {self._base[0]: manifest.sources[self._base[0]].identity, f"{DAGGER}1": teacher},
+            "set `collect.teacher` of callbacks.dagger.DAggerRounds in the --config file to theirs",
+        )
         rounds = [name.removeprefix(DAGGER) for name in manifest.sources if name.startswith(DAGGER)]
         if set(rounds) - {"1"}:
             raise LitDistillError(

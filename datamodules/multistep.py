@@ -24,7 +24,7 @@ def multistep(
     Args:
         episode: all transitions of one episode, in order.
         first: number of its first observation; the others follow.
-        execute_steps: most control steps of one, 1..K; a stored transition that is longer stays as it is.
+        execute_steps: most control steps of one, 1..K, and as many as the longest stored one at least.
 
     Yields:
         The arrays of a ReplayBatch without `task_index` and without leading B; see `transition_arrays`.

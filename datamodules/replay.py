@@ -211,6 +211,7 @@ class ReplayDataModule(LightningDataModule):
         for held_out, selection in enumerate(selections):
             for episode in _episodes(self.folder, selection):
                 first, side = len(parts), TEACHER if episode[0].source == TEACHER else STUDENT
+                self._check_length(episode)
                 parts += multistep(episode, first, self._execute_steps)
                 members[side][held_out].append(range(first, len(parts)))
                 self._ends.append(len(parts))
@@ -227,6 +228,15 @@ class ReplayDataModule(LightningDataModule):
         elif self._imitate == "teacher" and not self._arrays["labelled"].all():
             raise LitDistillError(
                 f"{self.folder}: some rollouts have no labels of the teacher; imitate: executed needs none"
+            )
+
+    def _check_length(self, episode: Sequence[ChunkTransition]) -> None:
+        """The critics see `execute_steps` rows of a chunk; what was executed must not be more."""
+        longest = max(transition.executed for transition in episode)
+        if longest > self._execute_steps:
+            raise LitDistillError(
+                f"execute_steps: is {self._execute_steps}, but {episode[0].source} episodes in {self.folder} "
+                f"executed {longest} actions of a chunk; set it to {longest}, or collect them anew with fewer"
             )
 
     def _say_what_is_unshaped(self) -> None:

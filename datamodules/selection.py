@@ -12,6 +12,7 @@ from lit_distill.manifest import (
     MANIFEST_NAME,
     Manifest,
     ShardEntry,
+    check_one_teacher,
     collect_command,
     is_copy,
     stands_for,
@@ -95,13 +96,14 @@ def split(
     episode (§3.3).
 
     Raises:
-        LitDistillError: no manifest, a source has no episodes, sources of different simulators, or one side
-            is left without any.
+        LitDistillError: no manifest, a source has no episodes, sources of different simulators or teachers,
+            or one side is left without any.
     """
     manifest = Manifest.load(folder)
     task = manifest.task
     sources = all_rounds(folder, sources)
     _check_one_simulator(folder, manifest, sources)
+    _check_one_teacher(folder, manifest, sources)
     shards: list[ShardEntry] = []
     training: set[str] = set()
     validation: set[str] = set()
@@ -170,3 +172,11 @@ def _check_one_simulator(folder: Path, manifest: Manifest, sources: list[str]) -
                     f"{folder}: {present[0]} has fingerprint.{key} = {first!r}, {source} has {now!r}; "
                     "collect one of them again in another --root, or name only one in data.sources"
                 )
+
+
+def _check_one_teacher(folder: Path, manifest: Manifest, sources: list[str]) -> None:
+    """Refuse sources that were labelled by different teachers."""
+    identities = {name: manifest.sources[name].identity for name in sources if name in manifest.sources}
+    if identities:
+        remedy = "collect one of them again in another --root, or name only one in data.sources"
+        check_one_teacher(folder, identities, remedy)

@@ -295,6 +295,26 @@ def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[int]) -> list[tuple[s
     return seen
 
 
+def test_the_student_that_ends_it_by_succeeding_alone_stays_also_with_patience(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although an earlier one was better on `dev`."""
+    monkeypatch.setattr(lit_distill.collection, "Simulator", Diagonal)
+    scripted(monkeypatch, [10, 9])
+    original = lit_distill.collection.CollectSettings.mixture
+
+    def perfect_third(settings: Any, student: str, beta: float) -> Any:
+        if student.endswith("round-2.ckpt"):
+            save_diagonal_student(tmp_path / "perfect.ckpt")
+            student = str(tmp_path / "perfect.ckpt")
+        return original(settings, student, beta)
+
+    monkeypatch.setattr(lit_distill.collection.CollectSettings, "mixture", perfect_third)
+    options = {"stop_when_solved": True, "patience": 5, "dev_episodes": 10}
+    fit_dagger(root, tmp_path, rounds=3, betas=[0.5, 0.5, 0.0], **options)
+    assert same(kept(tmp_path / "best.ckpt"), kept(tmp_path / "round-2.ckpt"))
+
+
 def test_with_patience_it_goes_on_until_dev_stops_improving_and_keeps_the_best(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -502,6 +522,27 @@ def test_rollouts_that_look_different_are_refused_before_any_is_made(
     with pytest.raises(
         LitDistillError, match=f"^collect: the rollouts would have {option} {value!r}, but teacher"
     ):
+        fit_dagger(root, tmp_path, collect=collect)
+    assert counted.seen == []
+
+
+class OtherTeacher(FakeTeacher):
+    """Calls itself the same, but is built otherwise."""
+
+
+@pytest.mark.parametrize(
+    ("class_path", "differs"),
+    [
+        ("lit_distill.teachers.embedded.EmbeddedTeacher", "teacher 'fake/1', dagger-1 episodes 'embedded/"),
+        ("test_dagger_rounds.OtherTeacher", "teacher_spec .*FakeTeacher.*, dagger-1 episodes .*OtherTeacher"),
+    ],
+)
+def test_rollouts_that_another_teacher_would_label_are_refused_before_any_is_made(
+    root: Path, tmp_path: Path, counted: type[Counted], class_path: str, differs: str
+) -> None:
+    collect = dataclasses.replace(ROLLOUTS, teacher={"class_path": class_path})
+    line = rf"^\S+: teacher episodes have {differs}.*; one teacher only: set `collect.teacher` of callbacks"
+    with pytest.raises(LitDistillError, match=line):
         fit_dagger(root, tmp_path, collect=collect)
     assert counted.seen == []
 

@@ -129,11 +129,11 @@ def test_a_multistep_transition_stops_before_it_would_be_too_long(make_episode: 
     np.testing.assert_allclose(first["actions"][8:, 0], 1.04 + np.arange(8) / 100, rtol=1e-6)
 
 
-def test_a_longer_stored_transition_stays_as_it_is(make_episode: MakeEpisode):
-    episode = make_episode(TASK, "student", 0, chunks=3)
-    made = list(multistep(episode, first=0, execute_steps=8))
-    assert [int(part["executed"]) for part in made] == [16, 16, 9]
-    np.testing.assert_array_equal(made[1]["actions"], episode[1].actions)
+def test_transitions_that_executed_more_than_the_critics_see_are_refused(root: Path):
+    """As the paper collects, 16 at a time, for the 8 of conf/awac.yaml."""
+    reason = rf"^execute_steps: is 8, but \w+ episodes in {root / TASK} executed 16 .* set it to 16"
+    with pytest.raises(LitDistillError, match=reason):
+        ReplayDataModule(TASK, str(root), batch_size=8, steps_per_epoch=5, execute_steps=8).setup()
 
 
 def test_a_chunk_that_somebody_else_took_part_in_can_be_relabelled(make_episode: MakeEpisode):
@@ -212,11 +212,11 @@ def test_results_are_told_what_was_drawn_and_how(tmp_path: Path, make_episode: M
         for episode in range(12):
             writer.add(episode, make_episode(TASK, source, episode, 2, image_size=8))
         writer.finish(12)
-    data = ReplayDataModule(TASK, str(tmp_path), draw="episode", execute_steps=8)
+    data = ReplayDataModule(TASK, str(tmp_path), draw="episode", execute_steps=16)
     data.setup()
     told = data.describe()
     names = ("students", "draw", "execute_steps", "imitate", "meshes")
-    assert [told.pop(name) for name in names] == [["student"], "episode", 8, None, "simplified"]
+    assert [told.pop(name) for name in names] == [["student"], "episode", 16, None, "simplified"]
     assert told == data.counts() and sum(told.values()) == 48
 
 
