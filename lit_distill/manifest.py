@@ -52,6 +52,27 @@ def is_copy(folder: Path) -> bool:
     return folder.is_relative_to(copies_folder())
 
 
+def check_one_teacher(folder: Path, identities: dict[str, dict[str, Any]], remedy: str) -> None:
+    """Refuse sources that were labelled by different teachers.
+
+    Args:
+        folder: of the task, for the message.
+        identities: of each source, as in the manifest; the others are compared with the first.
+        remedy: what to do.
+
+    Raises:
+        LitDistillError: names both sources and both teachers.
+    """
+    (first, expected), *others = identities.items()
+    for source, identity in others:
+        for key in ("teacher", "teacher_spec"):
+            if key in expected and key in identity and expected[key] != identity[key]:
+                raise LitDistillError(
+                    f"{folder}: {first} episodes have {key} {expected[key]!r}, {source} episodes "
+                    f"{identity[key]!r}; one teacher only: {remedy}"
+                )
+
+
 def remedy(shard: Path) -> str:
     """What to do about a damaged shard file."""
     return HOW_TO_FILL if is_copy(shard) else f"delete {shard.name} and {HOW_TO_REMAKE}"
