@@ -9,7 +9,6 @@ from lit_distill.schema import Observation, TeacherChunk
 from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.teachers.base import Teacher, view
 from lit_distill.teachers.cost import QueryCost
-from lit_distill.teachers.remote import RemoteTeacher
 
 
 class Answer(NamedTuple):
@@ -30,13 +29,13 @@ def ask(teacher: Teacher, observation: Observation, simulator: ChunkSimulator) -
         InfrastructureError: a teacher elsewhere that does not answer, or answers nonsense.
     """
     started = time.perf_counter()
-    before = teacher.counts if isinstance(teacher, RemoteTeacher) else QueryCost()
+    before: QueryCost | None = getattr(teacher, "counts", None)
     label = teacher.query(view(teacher.image_size, observation, simulator), simulator)
     label.validate()
     seconds = time.perf_counter() - started
-    if not isinstance(teacher, RemoteTeacher):
+    after: QueryCost | None = getattr(teacher, "counts", None)
+    if before is None or after is None:
         return Answer(label, QueryCost(queries=1, seconds=seconds))
-    after = teacher.counts
     return Answer(
         label,
         QueryCost(

@@ -46,9 +46,11 @@ class Behaviour(Protocol):
 
     Attributes:
         teacher: identity of the teacher that labels, None without labels.
+        zero_is_lost: whether a label's value of 0 says that the goal can no longer be reached.
     """
 
     teacher: str | None
+    zero_is_lost: bool
 
     def decide(
         self, observation: Observation, simulator: ChunkSimulator, random: np.random.Generator
@@ -107,6 +109,7 @@ class TeacherBehaviour:
     def __init__(self, teacher: Teacher, noise: ActionNoise) -> None:
         self._teacher, self._noise = teacher, noise
         self.teacher: str | None = teacher.identity
+        self.zero_is_lost = teacher.zero_is_lost
 
     def decide(
         self, observation: Observation, simulator: ChunkSimulator, random: np.random.Generator
@@ -123,6 +126,7 @@ class StudentBehaviour:
     """The student acts; nobody labels."""
 
     teacher: str | None = None
+    zero_is_lost = False
 
     def __init__(self, policy: Any) -> None:
         self._policy = policy
@@ -175,6 +179,7 @@ class MixtureBehaviour:
         self._running = np.zeros((CHUNK_LENGTH, ACTION_DIM), dtype=np.float32)
         self._acting = TEACHER
         self.teacher: str | None = teacher.identity
+        self.zero_is_lost = teacher.zero_is_lost
 
     def decide(
         self, observation: Observation, simulator: ChunkSimulator, random: np.random.Generator

@@ -24,7 +24,7 @@ from lit_distill.behaviours import (
 )
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import torch_threads_kept
-from lit_distill.manifest import MANIFEST_NAME, Manifest, SourceEntry
+from lit_distill.manifest import MANIFEST_NAME, Manifest, SourceEntry, check_one_teacher
 from lit_distill.progress import closing_line, never_succeeds, rate
 from lit_distill.query_log import add_cost
 from lit_distill.ranks import Ranks, run_shared
@@ -56,7 +56,8 @@ class CollectSettings:
         label_every: with a student: the teacher labels, and a sample is stored, every so many control steps,
             also while a chunk is executed; a divisor of execute_steps, 0: only between chunks.
         end_when_lost: end an episode as a timeout once the teacher has labelled a state with value 0: from
-            there the goal can no longer be reached. A teacher without values never ends one.
+            there the goal can no longer be reached. A teacher without values never ends one, nor does one
+            whose 0 is only a low value, as Cosmos Policy's.
         stop_after_failures: stop once the teacher, acting, has not succeeded in any of so many episodes:
             nothing can be learnt from it; what there is is kept. 0 never stops. Not for a student's rollouts.
         image_size: edge of the stored camera images, pixels.
@@ -185,7 +186,7 @@ class Rollouts:
         return {
             **self.actor.identity(),
             "execute_steps": settings.execute_steps,
-            "end_when_lost": settings.end_when_lost,
+            "end_when_lost": settings.end_when_lost and self.actor.teacher.build().zero_is_lost,
             "seed": settings.seed,
             "split": self.split,
             "fingerprint": fingerprint(settings.image_size, settings.meshes),
@@ -222,9 +223,12 @@ def collect_missing(
     """`collect`; into a URL nothing is collected, so what is asked for must be there.
 
     Raises:
-        LitDistillError: as `collect`; behind a URL there are other episodes, says in which setting or number.
+        LitDistillError: as `collect`; a student's rollouts would be labelled by another teacher than the
+            teacher's are; behind a URL there are other episodes, says in which setting or number.
     """
     if not isinstance(folder, RemoteFolder):
+        if settings.student is not None:
+            _check_teacher(folder.path, settings)
         collect(task, root, settings)
         return
     rollouts = settings.rollouts(get_task(task))
@@ -240,6 +244,18 @@ def collect_missing(
         identity = json.loads(json.dumps(rollouts.identity()))
         wanted = SourceEntry(identity, settings.episodes_per_shard)
         check_made_alike(folder.path / MANIFEST_NAME, rollouts.source, stored, wanted, remedy)
+
+
+def _check_teacher(folder: Path, settings: CollectSettings) -> None:
+    """Refuse to label a student's rollouts beside those of another teacher, with which they are used."""
+    there = Manifest.load(folder).sources if (folder / MANIFEST_NAME).is_file() else {}
+    if TEACHER in there:
+        teacher = json.loads(json.dumps(settings.teacher_spec().identity()))
+        check_one_teacher(
+            folder,
+            {TEACHER: there[TEACHER].identity, STUDENT: teacher},
+            "set data.init_args.collect_student.teacher to theirs",
+        )
 
 
 @torch_threads_kept()

@@ -81,11 +81,12 @@ def rollout(
         seed: seeds everything random in the episode.
         execute_steps: how many of a chunk's 16 actions are executed before looking again.
         record_every: record a frame every so many control steps, 0 for none.
-        end_when_lost: end the episode after a chunk whose observation the teacher labelled with value 0: the
-            goal can no longer be reached, so it ends as the timeout that it would become. For collecting;
-            an evaluation never ends early.
+        end_when_lost: end the episode after a chunk whose observation the teacher labelled with value 0, if
+            that means (`zero_is_lost`) that the goal can no longer be reached: it ends as the timeout that
+            it would become. For collecting; an evaluation never ends early.
     """
     check_execute_steps(execute_steps)
+    may_be_lost = end_when_lost and behaviour.zero_is_lost
     random = np.random.default_rng(seed)
     recorder = _Recorder(simulator, record_every)
     chunks: list[_Chunk] = []
@@ -108,7 +109,7 @@ def rollout(
         result = simulator.step_chunk(commanded[:execute_steps], recorder.on_step)
         steps += result.executed
         outcome = result.outcome
-        if outcome is None and end_when_lost and decision.label and decision.label.value == 0.0:
+        if outcome is None and may_be_lost and decision.label and decision.label.value == 0.0:
             outcome = "timeout"
         if outcome == "failure":
             logger.warning(

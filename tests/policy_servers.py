@@ -12,10 +12,12 @@ from lit_distill.serving.server import Infer, PolicyServer
 
 
 @contextlib.contextmanager
-def running(infer: Infer, metadata: dict[str, Any] | None = None, **options: Any) -> Iterator[int]:
-    """Serve within the block; yields the port."""
+def running(
+    infer: Infer, metadata: dict[str, Any] | None = None, at: int = 0, **options: Any
+) -> Iterator[int]:
+    """Serve within the block, at a port (0: any that is free); yields it."""
     ports: queue.Queue[int] = queue.Queue()
-    server = PolicyServer(infer, metadata or {}, port=0, **options)
+    server = PolicyServer(infer, metadata or {}, port=at, **options)
     thread = threading.Thread(target=server.run, args=[ports.put], daemon=True)
     thread.start()
     try:

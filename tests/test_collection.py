@@ -19,11 +19,12 @@ import torch
 from tiny_training import tiny_network
 
 from lit_distill.behaviours import ActionNoise
-from lit_distill.collection import CollectSettings, Rollouts, collect, collect_from
+from lit_distill.collection import CollectSettings, Rollouts, collect, collect_from, collect_missing
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import Manifest
 from lit_distill.networks.checkpoint import save_student
 from lit_distill.query_log import stored_cost
+from lit_distill.remote_shards import LocalFolder
 from lit_distill.schema import ChunkTransition, Observation, TeacherChunk
 from lit_distill.shards import discard, read_shard, verify
 from lit_distill.sim.chunks import ChunkSimulator
@@ -183,6 +184,31 @@ def test_a_teacher_that_looks_at_images_is_not_shown_simplified_meshes(tmp_path:
         run(tmp_path, teacher=teacher, meshes="simplified")
     assert not (tmp_path / TASK).exists()
     run(tmp_path, teacher=teacher, meshes="original", episodes=1)
+
+
+def test_a_students_rollouts_are_not_labelled_by_another_teacher_than_those_beside_them(tmp_path: Path):
+    folder = run(tmp_path, episodes=1)
+    settings = CollectSettings(student="none.ckpt", teacher={"class_path": "test_collection.SeeingTeacher"})
+    line = (
+        rf"^{folder}: teacher episodes have teacher_spec .*FakeTeacher.*, student episodes .*SeeingTeacher"
+        r".*; one teacher only: set data\.init_args\.collect_student\.teacher to theirs$"
+    )
+    with pytest.raises(LitDistillError, match=line):
+        collect_missing(TASK, str(tmp_path), LocalFolder(str(tmp_path), TASK), settings)
+
+
+class UnsureTeacher(LosingTeacher):
+    """Gives every state the lowest value, and means no more than that."""
+
+    zero_is_lost = False
+
+
+def test_a_low_value_of_a_teacher_that_never_calls_a_state_lost_ends_no_episode(tmp_path: Path):
+    teacher = {"class_path": "test_collection.UnsureTeacher"}
+    folder = run(tmp_path, teacher=teacher, noise=ActionNoise(), end_when_lost=True, episodes=2)
+    source = Manifest.load(folder).sources["teacher"]
+    assert source.identity["end_when_lost"] is False  # which is how they were made
+    assert {episode.outcome for episode in source.episodes()} == {"success"}
 
 
 @pytest.mark.parametrize("end_when_lost", [True, False])

@@ -197,6 +197,69 @@ def test_a_token_is_asked_for_where_one_is_set(tmp_path: Path):
         assert httpx.get(f"{server.url}/healthz").status_code == 200
 
 
+def test_a_client_without_the_token_is_refused_before_its_body_is_read(tmp_path: Path):
+    with serving(tmp_path, "--token_env", "COSMOS_TOKEN", COSMOS_TOKEN="right") as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+            client.sendall(b"POST /act HTTP/1.1\r\nContent-Length: 8000000\r\n\r\n")  # and no body
+            assert client.recv(100).startswith(b"HTTP/1.1 401 ")
+        large = request(padding="0" * 4_000_000)  # sent whole, it is answered and not cut off
+        assert post(server, large).status_code == 401
+        assert post(server, large, headers={"Authorization": "Api-Key right"}).status_code == 200
+
+
+def test_files_that_are_here_are_not_looked_up_on_the_hub(tmp_path: Path):
+    """Upstream takes `a/b` for a repository there, and a relative path of three parts for a file there."""
+    (tmp_path / "copy" / "weights" / "model").mkdir(parents=True)
+    (tmp_path / "stats.json").write_text("{}")
+    with serving(
+        tmp_path / "copy",
+        *("--dataset_stats", "../copy/../stats.json"),
+        *("--embeddings", "../copy/embeddings.pkl"),
+        *("--checkpoint", "weights/model"),
+    ) as server:
+        assert post(server, request()).status_code == 200
+        asked = json.loads(server.questions()[-1].with_suffix(".json").read_text())
+        assert asked["checkpoint"] == str(tmp_path / "copy" / "weights" / "model")
+        assert httpx.get(f"{server.url}/metadata").json()["checkpoint"] == "weights/model"
+
+
+def test_embeddings_are_written_to_a_folder_here(tmp_path: Path):
+    server = CosmosServer(tmp_path)
+    (tmp_path / "prompts.txt").write_text("push\n")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "published.pkl").write_bytes(pickle.dumps({"pull": np.ones(3, np.float32)}))
+    options = ["--prompts", "prompts.txt", "--published", "a/b/published.pkl", "--embeddings", "a/b/ours.pkl"]
+    output, _ = server.command("embed", *options).communicate(timeout=30)
+    assert "a/b/ours.pkl: 1 of 1 prompts added" in output
+    assert set(pickle.loads((tmp_path / "a" / "b" / "ours.pkl").read_bytes())) == {"pull", "push"}
+
+
+FAILS_AT_ONCE = """
+import time, cosmos_server
+
+class SlowServer(cosmos_server.Server):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        time.sleep(0.5)
+
+def fail(*arguments):
+    raise ImportError("no module\\nlike that")
+
+cosmos_server.Server, cosmos_server.CosmosPolicy = SlowServer, fail
+cosmos_server.main(["serve", "--port", "0"])
+"""
+
+
+def test_a_policy_that_fails_at_once_is_told_in_one_line(tmp_path: Path):
+    server = CosmosServer(tmp_path)
+    server.script.with_name("fails.py").write_text(FAILS_AT_ONCE)
+    server.script = server.script.with_name("fails.py")
+    process = server.command()
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert output.splitlines()[-1] == "error: the policy could not be loaded: no module like that"
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import os
+import pickle
 import threading
 import time
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import get_task
 from lit_distill.teachers.base import Teacher, view
 from lit_distill.teachers.cosmos import CosmosPolicyTeacher
+from lit_distill.teachers.cosmos_server import CONFIG
 from lit_distill.teachers.spec import TeacherSpec
 
 TASK = get_task("custom_libero_object_milk")
@@ -70,7 +72,7 @@ def test_it_is_a_teacher_whose_identity_is_the_servers_checkpoint(server: Cosmos
     teacher = teacher_of(server)
     assert isinstance(teacher, Teacher)
     assert teacher.identity == "cosmos-policy/nvidia/Cosmos-Policy-LIBERO-Predict2-2B"
-    assert (teacher.looks_at_images, teacher.image_size) == (True, 256)
+    assert (teacher.looks_at_images, teacher.image_size, teacher.zero_is_lost) == (True, 256, False)
 
 
 def test_it_sees_larger_views_and_raw_proprioception_and_the_student_what_it_always_sees(
@@ -151,7 +153,7 @@ def test_in_process_it_answers_as_over_the_wire(
     observation = simulator.reset(START)
     ours, theirs = (teacher.query(observation, simulator) for teacher in (here, teacher_of(server)))
     assert np.array_equal(ours.actions, theirs.actions) and ours.value == theirs.value
-    assert here.identity == teacher_of(server).identity
+    assert (here.identity, here.depends_on) == (teacher_of(server).identity, teacher_of(server).depends_on)
     with pytest.raises(LitDistillError, match="embed` makes it"):
         CosmosPolicyTeacher(embeddings=str(tmp_path / "none.pkl"), cache=None).identity  # noqa: B018
 
@@ -209,7 +211,7 @@ def test_another_kind_of_server_is_named(tmp_path: Path):
     threading.Thread(target=other.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{other.server_address[1]}"
     with pytest.raises(LitDistillError, match=f"^server: {url} is not of the kind .*'error'"):
-        TeacherSpec(COSMOS, {"server": url, "cache": None}).build()
+        TeacherSpec(COSMOS, {"server": url, "cache": None}).build().identity  # noqa: B018
     other.shutdown()
     other.server_close()
 
@@ -294,8 +296,9 @@ def test_a_server_that_does_not_come_back_leaves_the_rest_untried(
             collect(tmp_path / "data", server, outage_s=1.5)
         assert time.monotonic() - started < 15
         assert "not reached for 2 s" in caplog.text and "no episode is tried any more" in caplog.text
+        init_args = {"server": server.url, "outage_s": 0.2, "cache": None}
         with pytest.raises(TeacherUnavailable):
-            TeacherSpec(COSMOS, {"server": server.url, "outage_s": 0.2, "cache": None}).build()
+            TeacherSpec(COSMOS, init_args).build().identity  # noqa: B018
 
 
 def test_a_server_that_takes_too_long_is_asked_again_and_not_for_ever(tmp_path: Path):
@@ -362,9 +365,33 @@ def test_what_data_depend_on_is_in_the_manifest_and_where_the_server_was_is_not(
     folder = collect(tmp_path, server, seed=5)
     identity = Manifest.load(folder).sources["teacher"].identity
     assert identity["teacher"] == "cosmos-policy/nvidia/Cosmos-Policy-LIBERO-Predict2-2B"
-    assert identity["teacher_spec"] == {"class_path": COSMOS, "init_args": {"seed": 5}}
+    assert identity["teacher_spec"] == {
+        "class_path": COSMOS,
+        "init_args": {"seed": 5},
+        "config": CONFIG,
+        **teacher_of(server).depends_on,
+    }
     with pytest.raises(LitDistillError, match=r"teacher_spec.init_args.seed = 5, now it is 6"):
         collect(tmp_path, server, seed=6)
+
+
+@pytest.mark.parametrize("changed", ["config", "dataset_stats_sha256", "embeddings_sha256"])
+def test_a_server_with_other_settings_is_another_teacher(tmp_path: Path, server: CosmosServer, changed: str):
+    cache = str(tmp_path / "answers.sqlite")
+    folder = collect(tmp_path / "data", server, cache=cache)
+    words = {"config": ["--config", "another"], "dataset_stats_sha256": ["--dataset_stats", "other.json"]}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "other.json").write_text("{}")
+    if changed == "embeddings_sha256":
+        embeddings = {TASK.language: np.ones((1, 512, 4), np.float32)}
+        (tmp_path / "other" / "embeddings.pkl").write_bytes(pickle.dumps(embeddings))
+    with serving(tmp_path / "other", *words.get(changed, [])) as other:
+        ours, theirs = teacher_of(server).depends_on, teacher_of(other).depends_on
+        assert {key for key in ours if ours[key] != theirs[key]} == {changed}
+        with pytest.raises(LitDistillError, match=rf"teacher_spec.{changed} = '\S+', now it is"):
+            collect(tmp_path / "data", other, cache=cache)
+        anew = collect(tmp_path / "anew", other, cache=cache)
+    assert stored_cost(anew, "teacher").cached == 0 < stored_cost(folder, "teacher").queries
 
 
 def test_the_environment_of_the_tests_names_no_proxy_for_it(

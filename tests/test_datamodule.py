@@ -460,6 +460,34 @@ def test_a_sample_without_label_is_named(
         list(module(tmp_path, sources=["student"], ram_limit_mb=ram_limit_mb).train_dataloader())
 
 
+@pytest.mark.parametrize(
+    ("key", "other"),
+    [
+        ("teacher", "cosmos/1"),
+        ("teacher_spec", {"class_path": "Embedded", "init_args": {"continuation": True}}),
+    ],
+)
+def test_sources_that_two_teachers_labelled_are_refused(
+    tmp_path: Path, make_episode: MakeEpisode, key: str, other: Any
+) -> None:
+    identity = {"teacher": "embedded/4", "teacher_spec": {"class_path": "Embedded", "init_args": {}}}
+    for source, labelled in (
+        ("teacher", identity),
+        ("student", identity),
+        ("dagger-1", identity | {key: other}),
+    ):
+        writer = ShardWriter(tmp_path / TASK, TASK, source, labelled)
+        for episode in range(10):
+            writer.add(episode, make_episode(TASK, source, episode))
+        writer.finish(10)
+    module(tmp_path, sources=["teacher", "student"]).setup()
+    line = (
+        rf"^\S+: teacher episodes have {key} .*, dagger-1 episodes .*; one teacher only: collect one of them"
+    )
+    with pytest.raises(LitDistillError, match=line):
+        module(tmp_path, sources=["teacher", "student", "dagger"]).setup()
+
+
 @pytest.mark.parametrize("ram_limit_mb", [0, 100])
 def test_images_of_two_sizes_are_refused(
     tmp_path: Path, make_episode: MakeEpisode, ram_limit_mb: int

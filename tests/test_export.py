@@ -32,7 +32,7 @@ from lit_distill.networks.checkpoint import (
     student_sha256,
 )
 from lit_distill.networks.student import StudentNetwork
-from lit_distill.runtime import Policy
+from lit_distill.runtime import AsynchronousPolicy, Policy
 from lit_distill.sim.fake import FakeSimulator
 from lit_distill.sim.simulator import Simulator
 from lit_distill.tasks import get_task
@@ -154,8 +154,9 @@ def test_the_card_has_front_matter_protocol_licence_and_what_was_checked(checkpo
     assert not re.search(r"\{\w*\}", text)
 
 
-def test_what_was_measured_of_this_checkpoint_is_on_the_card(checkpoint: str) -> None:
-    result = {
+def result_of(checkpoint: str, **changes: Any) -> dict[str, Any]:
+    """A results file of a checkpoint."""
+    return {
         "study": "s",
         "task": TASK,
         "method": "bc",
@@ -168,7 +169,11 @@ def test_what_was_measured_of_this_checkpoint_is_on_the_card(checkpoint: str) ->
         "commit": "abc123",
         "render": {"meshes": "original"},
         "config": {"checkpoint": checkpoint_sha256(checkpoint), "protocol": {"execute_steps": 8}},
-    }
+    } | changes
+
+
+def test_what_was_measured_of_this_checkpoint_is_on_the_card(checkpoint: str) -> None:
+    result = result_of(checkpoint)
     root = Path("results/baskets")
     root.mkdir(parents=True)
     (root / "a.json").write_text(json.dumps(result))
@@ -180,6 +185,92 @@ def test_what_was_measured_of_this_checkpoint_is_on_the_card(checkpoint: str) ->
     rows = [line for line in card.splitlines() if line.startswith("| bc |")]
     assert rows == ["| bc | eval | 48/50 = 0.96 [0.87, 0.99] | 8 | original | abc123 |"]
     assert not any(word in card for word in ("incomplete |", "other |", "none |", "Not measured"))
+
+
+def measured_with(checkpoint: str, name: str, execute_steps: Any, meshes: Any, **changes: Any) -> None:
+    """Write a results file below `results`."""
+    config = {"checkpoint": checkpoint_sha256(checkpoint), "protocol": {"execute_steps": execute_steps}}
+    result = result_of(checkpoint, config=config, render={"meshes": meshes}, **changes)
+    Path("results").mkdir(exist_ok=True)
+    Path("results", f"{name}.json").write_text(json.dumps(result))
+
+
+def acted(folder: Path) -> tuple[int, str]:
+    """What a folder says everywhere of how its student acts."""
+    config, card = json.loads((folder / "config.json").read_text()), (folder / "README.md").read_text()
+    steps, meshes = config["execute_steps"], config["check"]["meshes"]
+    assert config["check"]["execute_steps"] == steps
+    assert f"the first {steps} actions of a chunk" in card
+    assert f"({steps} of 16 actions executed, {meshes} meshes)" in card
+    return steps, meshes
+
+
+def trained(**data: Any) -> str:
+    """A checkpoint whose record of training says how its data were made."""
+    save_student(diagonal_network(), "trained.ckpt", task=TASK, training={"algorithm": "awac", "data": data})
+    return "trained.ckpt"
+
+
+def test_the_student_acts_in_the_check_as_it_was_measured(
+    checkpoint: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured_with(checkpoint, "a", 4, "original", n=20, success=20)
+    measured_with(checkpoint, "b", 8, "simplified")
+    asked: list[tuple[int, str]] = []
+    run = check_module.run_episodes
+
+    def noted(jobs: Any, workers: int) -> Any:
+        asked.extend((job.execute_steps, job.meshes) for job in jobs)
+        return run(jobs, workers)
+
+    monkeypatch.setattr(check_module, "run_episodes", noted)
+    folder = export(checkpoint, results="results", check=Check(episodes=1))
+    assert acted(folder) == (8, "simplified") and set(asked) == {(8, "simplified")}
+    with AsynchronousPolicy(Policy.load(folder)) as robot:
+        assert robot.execute_steps == 8
+    why = "as measured: s, bc, 50 eval states; its other results differ"
+    assert capsys.readouterr().out.splitlines()[0] == f"check: execute_steps 8, meshes simplified ({why})"
+
+
+def test_what_is_not_known_of_the_measurement_is_taken_from_the_record_of_training(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert acted(export(trained(execute_steps=4, meshes="simplified"))) == (4, "simplified")
+    line = "check: execute_steps 4, meshes simplified (of the checkpoint's record of its training)"
+    assert capsys.readouterr().out.splitlines()[0] == line
+    checkpoint = trained(meshes="simplified")
+    measured_with(checkpoint, "a", 8, None)
+    assert acted(export(checkpoint, results="results")) == (8, "simplified")
+    assert acted(export(trained(execute_steps=99, meshes=["original"]))) == (16, "original")
+
+
+def test_without_any_record_the_student_acts_as_in_the_paper_and_it_is_said(
+    checkpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert acted(export(checkpoint)) == (16, "original")
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("check: execute_steps 16, meshes original (the default: no results file of it")
+
+
+def test_options_win_over_what_was_measured(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    measured_with(checkpoint, "a", 8, "simplified")
+    words = ["--results", "results", "--check.episodes", "1", "--check.execute_steps", "2"]
+    assert main(["export", checkpoint, *words]) == 0
+    assert acted(Path("runs/best-onnx")) == (2, "simplified")
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("check: execute_steps 2 (as given), meshes simplified (as measured: s, bc,")
+    assert main(["export", checkpoint, *words, "--check.meshes", "original"]) == 0
+    assert acted(Path("runs/best-onnx")) == (2, "original")
+
+
+def test_a_folder_that_is_exported_again_keeps_how_its_student_acts(checkpoint: str) -> None:
+    folder = export(checkpoint, check=Check(execute_steps=8, meshes="simplified"))
+    teacher = result_of(checkpoint, method="teacher", config={"protocol": {"execute_steps": 4}})
+    Path("results").mkdir()
+    Path("results/teacher.json").write_text(json.dumps(teacher))
+    again = export(str(folder), output="again", results="results")
+    assert acted(again) == (8, "simplified")
+    assert "Not measured: there is no results file" in (again / "README.md").read_text()
 
 
 def other_student(change: float) -> Any:
@@ -280,6 +371,7 @@ def test_what_a_killed_export_left_is_in_nobodys_way(checkpoint: str) -> None:
         (["--precision", "bf16"], "precision: onnxruntime computes in f32; for bf16 --format openvino"),
         (["--check.episodes", "0"], "check.episodes: must be in 1..20, got 0"),
         (["--check.execute_steps", "17"], "execute_steps: must be in 1..16, got 17"),
+        (["--check.meshes", "none"], "meshes: must be one of original, simplified, got 'none'"),
         (["--task", "custom_libero_object_milk"], "runs/best.ckpt: its student was trained on custom_libero"),
     ],
 )

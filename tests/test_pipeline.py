@@ -467,6 +467,27 @@ def test_a_dagger_file_that_begins_elsewhere_is_refused_before_anything_runs(
     assert not commands.commands
 
 
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("tiny_dagger", "collect.teacher of DAggerRounds"),
+        ("tiny_awac", "data.init_args.collect_student.teacher"),
+    ],
+)
+def test_students_rollouts_that_another_teacher_would_label_are_refused_before_anything_runs(
+    awac: Study, commands: CommandsInThisProcess, name: str, key: str
+) -> None:
+    path = Path(f"{name}.yaml")
+    content = yaml.safe_load(path.read_text())
+    part = content["trainer"]["callbacks"][1] if name == "tiny_dagger" else content["data"]
+    part["init_args"]["collect" if name == "tiny_dagger" else "collect_student"].pop("teacher")
+    path.write_text(yaml.safe_dump(content))
+    line = f"^{path}: the rollouts of .*EmbeddedTeacher.*FakeTeacher.*; set {key} in that file to the latter$"
+    with pytest.raises(LitDistillError, match=line) as caught:
+        run_with(commands, [TASK], awac)
+    assert "\n" not in str(caught.value) and not commands.commands
+
+
 def test_durations_are_read_at_a_glance() -> None:
     assert (duration(59.4), duration(60), duration(185)) == ("59 s", "1 min 0 s", "3 min 5 s")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lit_distill.errors import TeacherUnavailable
+from lit_distill.errors import LitDistillError, TeacherUnavailable
 from lit_distill.teachers.remote import FIRST_WAIT_S, LONGEST_WAIT_S, Delivery, RemoteTeacher, Unreachable
 
 
@@ -18,12 +18,12 @@ class Line:
 
     name = "nowhere"
 
-    def __init__(self, version: str = "1", out: int = 0) -> None:
-        self.version, self.out = version, out
+    def __init__(self, version: str = "1", out: int = 0, seed: int = 0) -> None:
+        self.version, self.out, self.seed = version, out, seed
         self.asked: list[dict[str, Any]] = []
 
     def metadata(self) -> dict[str, Any]:
-        return {"version": self.version}
+        return {"version": self.version, "seed": self.seed}
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(request)
@@ -37,6 +37,9 @@ class Somebody(RemoteTeacher):
 
     def describe(self, metadata: dict[str, Any]) -> str:
         return f"somebody/{metadata['version']}"
+
+    def settings(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        return {"seed": metadata["seed"]}
 
 
 def request() -> dict[str, Any]:
@@ -101,3 +104,30 @@ def test_a_known_answer_is_of_who_was_asked(tmp_path: Path):
         Somebody(line, delivery).ask(request())
         asked.append(len(line.asked))
     assert asked == [1, 0, 1, 0]
+
+
+def test_a_known_answer_is_of_the_settings_of_the_server(tmp_path: Path):
+    delivery = Delivery(cache=str(tmp_path / "answers.sqlite"))
+    asked = []
+    for seed in (1, 1, 2, 2):
+        line = Line(seed=seed)
+        Somebody(line, delivery).ask(request())
+        asked.append(len(line.asked))
+    assert asked == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize("changes", [{"version": "2"}, {"seed": 7}])
+@pytest.mark.parametrize("met", [True, False])
+def test_another_teacher_that_takes_its_place_is_named_in_one_line(changes: dict[str, Any], met: bool):
+    line = Line(out=1 if met else 0)
+    teacher = Somebody(line, Delivery(cache=None))
+    if met:
+        assert teacher.identity == "somebody/1"
+    else:
+        teacher.ask(request())
+    for key, value in changes.items():
+        setattr(line, key, value)
+    expected = r'^server: nowhere was somebody/1 {"seed": 0} and is somebody/\d {"seed": \d} now; start the'
+    with pytest.raises(LitDistillError, match=expected) as caught:
+        teacher.ask(request())
+    assert "\n" not in str(caught.value)

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lit_distill.behaviours import ActionNoise, Decision, StudentBehaviour, TeacherBehaviour
+from lit_distill.behaviours import (
+    ActionNoise,
+    Decision,
+    MixtureBehaviour,
+    StudentBehaviour,
+    TeacherBehaviour,
+)
 from lit_distill.errors import LitDistillError
 from lit_distill.rollout import Episode, rollout
 from lit_distill.schema import ChunkTransition, Observation, TeacherChunk
@@ -290,6 +296,15 @@ def test_an_episode_goes_on_to_the_horizon_unless_asked_otherwise():
     assert (lose().steps, len(lose().transitions)) == (160, 10)
     assert lose(0.01, end_when_lost=True).steps == 160
     assert lose(None, end_when_lost=True).steps == 160
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_value_of_0_that_is_only_low_ends_nothing(mixed: bool):
+    teacher = LosingTeacher(0.0)
+    teacher.zero_is_lost = False
+    behaviour = MixtureBehaviour(teacher, None, 1.0) if mixed else TeacherBehaviour(teacher, ActionNoise())
+    episode = play(behaviour=behaviour, horizon=160, end_when_lost=True)
+    assert (episode.steps, episode.transitions[2].value) == (160, 0.0)
 
 
 def test_a_success_in_the_chunk_that_was_called_lost_is_a_success():

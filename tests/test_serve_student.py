@@ -22,6 +22,7 @@ from lit_distill.cli import main
 from lit_distill.errors import LitDistillError
 from lit_distill.networks.checkpoint import save_student
 from lit_distill.runtime import Policy
+from lit_distill.serving import student
 from lit_distill.serving.server import RequestError
 from lit_distill.serving.student import (
     HOME_HAND,
@@ -149,7 +150,7 @@ def test_what_cannot_be_served_is_told_in_one_line(
         ([str(tmp_path)], "config.json: no such file"),
         ([str(tmp_path / "any.ckpt")], "does not say for which task"),
         ([str(tmp_path / "any.ckpt"), "--backend", "openvino"], "backend: .* is a checkpoint"),
-        ([str(folder), "--token_env", "NO_SUCH_TOKEN"], "there is no environment variable NO_SUCH_TOKEN"),
+        ([str(folder), "--token_env", "NO_SUCH_TOKEN"], "the environment variable NO_SUCH_TOKEN is not set"),
         ([str(folder), "--host", "0.0.0.0"], "needs a token"),
         ([str(folder), "--threads", "0"], "threads: must be a whole number from 1 on"),
     ):
@@ -172,3 +173,17 @@ def test_the_command_serves_until_it_is_interrupted(folder: Path) -> None:
         assert client.infer(theirs())["actions"].shape == (16, 7)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) in (0, 130)
+
+
+def test_a_token_is_the_same_with_a_line_break_at_its_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients strip theirs, so one that is kept here would be refused for ever."""
+    served: list[Any] = []
+    monkeypatch.setattr(student, "serve_policy", lambda *given, name: served.extend(given))
+    monkeypatch.setenv("ROBOT_TOKEN", " right\n")
+    student.serve_student(str(folder), token_env="ROBOT_TOKEN")
+    infer, told, _, _, token = served
+    with running(infer, told, token=token) as port:
+        client = WebsocketClientPolicy("127.0.0.1", port, api_key="right")
+        assert client.infer(ours())["actions"].shape == (16, 7)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -25,7 +26,7 @@ from lit_distill.manifest import Manifest
 from lit_distill.networks.checkpoint import save_student, student_sha256
 from lit_distill.schema import Observation, TeacherChunk
 from lit_distill.serving.server import RequestError
-from lit_distill.serving.teacher import TeacherService
+from lit_distill.serving.teacher import TeacherService, serve_teacher
 from lit_distill.serving.wire import pack, unpack
 from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.sim.fake import FakeSimulator, FakeTeacher
@@ -34,6 +35,7 @@ from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import get_task
 from lit_distill.teachers.base import Refusal, Teacher
 from lit_distill.teachers.embedded import EmbeddedTeacher
+from lit_distill.teachers.openpi import OpenPiTeacher
 from lit_distill.teachers.served import ServedTeacher
 from lit_distill.teachers.spec import TeacherSpec
 from lit_distill.teachers.student import CheckpointTeacher
@@ -41,6 +43,7 @@ from lit_distill.teachers.student import CheckpointTeacher
 TASK = get_task("custom_libero_object_milk")
 START = load_initial_state(TASK, "dev", 2)
 SERVED = "lit_distill.teachers.served.ServedTeacher"
+OPENPI = "lit_distill.teachers.openpi.OpenPiTeacher"
 
 
 class FarTeacher(FakeTeacher):
@@ -56,8 +59,13 @@ class RefusingTeacher(FakeTeacher):
 
 
 @contextlib.contextmanager
-def served(teacher: Teacher, simulator: Any = FakeSimulator, **options: Any) -> Iterator[tuple[Any, int]]:
-    service = TeacherService(teacher, simulator)
+def served(
+    teacher: Teacher,
+    simulator: Any = FakeSimulator,
+    depends_on: dict[str, Any] | None = None,
+    **options: Any,
+) -> Iterator[tuple[Any, int]]:
+    service = TeacherService(teacher, simulator, depends_on)
     with running(service.infer, service.metadata, close=service.close, **options) as port:
         yield ServedTeacher(f"ws://127.0.0.1:{port}", cache=None, outage_s=2.0), port
 
@@ -117,12 +125,142 @@ def test_a_checkpoint_teaches_as_itself_and_is_known_by_its_hash(tmp_path: Path)
         CheckpointTeacher("none.ckpt")
 
 
+def test_another_tasks_student_does_not_teach(tmp_path: Path):
+    path = tmp_path / "ketchup.ckpt"
+    save_student(tiny_network(), path, "custom_libero_object_ketchup")
+    simulator = FakeSimulator(TASK, image_size=16)
+    line = rf"^{TASK.bddl}: the teacher is a student that was trained on custom_libero_object_ketchup; choose"
+    with pytest.raises(Refusal, match=line):
+        CheckpointTeacher(str(path)).query(simulator.reset(START), simulator)
+    save_student(tiny_network(), path)  # nobody knows of which task
+    CheckpointTeacher(str(path)).query(simulator.reset(START), simulator)
+
+
+def test_what_a_checkpoint_commands_beyond_the_limits_is_clipped_and_counted(tmp_path: Path):
+    network = tiny_network()
+    save_student(network, tmp_path / "big.ckpt", TASK.name)
+    teacher = CheckpointTeacher(str(tmp_path / "big.ckpt"))
+    teacher._policy_for = lambda task: SimpleNamespace(act=lambda _: np.full((16, 7), 1.5, np.float32))  # type: ignore
+    simulator = FakeSimulator(TASK, image_size=16)
+    label, cost = ask(teacher, simulator.reset(START), simulator)
+    assert label.actions.max() == 1.0
+    assert (cost.queries, cost.clipped) == (1, 16 * 7)
+
+
+@pytest.mark.parametrize(
+    ("training", "refused"),
+    [
+        ({"data": {"meshes": "simplified"}}, "original"),
+        ({"data": {"meshes": "original"}}, "simplified"),
+        (None, None),
+    ],
+)
+def test_a_checkpoint_is_shown_the_meshes_that_it_learnt_from(
+    tmp_path: Path, training: dict[str, Any] | None, refused: str | None
+):
+    save_student(tiny_network(), tmp_path / "big.ckpt", TASK.name, training)
+    spec = TeacherSpec(
+        "lit_distill.teachers.student.CheckpointTeacher", {"checkpoint": str(tmp_path / "big.ckpt")}
+    )
+    for meshes in ("original", "simplified"):
+        refusal = pytest.raises(LitDistillError, match=f"learnt from .*, not {meshes}$")
+        with refusal if meshes == refused else contextlib.nullcontext():
+            spec.check_meshes(meshes)
+
+
 def test_a_refusal_is_a_refusal_there_and_here():
     with served(RefusingTeacher()) as (teacher, _):
         simulator = FakeSimulator(TASK)
         with pytest.raises(Refusal, match="has no skill for it") as caught:
             teacher.query(simulator.reset(START), simulator)
         assert caught.value.bddl == TASK.bddl
+
+
+def recipe(**init_args: Any) -> dict[str, Any]:
+    return {"class_path": "some.Teacher", "init_args": init_args}
+
+
+def test_what_the_teacher_there_depends_on_is_in_the_data_and_in_the_kept_answers(tmp_path: Path):
+    cache = str(tmp_path / "answers.sqlite")
+    simulator = FakeSimulator(TASK, image_size=16)
+    observation = simulator.reset(START)
+    cached = []
+    for steps, refused in ((5, False), (5, False), (6, True)):
+        with served(FakeTeacher(), depends_on=recipe(steps=steps)) as (_, port):
+            init_args = {"server": f"ws://127.0.0.1:{port}", "cache": cache}
+            spec = TeacherSpec(SERVED, init_args)
+            assert spec.identity() == {"teacher": "fake/1", "teacher_spec": recipe(steps=steps)}
+            cached.append(ask(ServedTeacher(**init_args), observation, simulator).cost.cached)
+            refusal = pytest.raises(LitDistillError, match=r"init_args.steps = 5, now it is 6")
+            with refusal if refused else contextlib.nullcontext():
+                chosen = settings({"class_path": SERVED, "init_args": init_args})
+                collect_from(FakeSimulator, TASK.name, str(tmp_path / "data"), chosen)
+    assert cached == [0, 1, 0]
+
+
+def test_a_server_that_comes_back_as_another_teacher_is_named():
+    simulator = FakeSimulator(TASK, image_size=16)
+    observation = simulator.reset(START)
+    with served(FakeTeacher(), depends_on=recipe(steps=5)) as (teacher, port):
+        teacher.query(observation, simulator)
+    again = TeacherService(FakeTeacher(), FakeSimulator, recipe(steps=5))
+    with running(again.infer, again.metadata, at=port):
+        teacher.query(observation, simulator)
+    other = TeacherService(FakeTeacher(), FakeSimulator, recipe(steps=6))
+    expected = r"^server: ws://\S+ was fake/1 .*5}} and is fake/1 .*6}} now; start the former again"
+    with running(other.infer, other.metadata, at=port), pytest.raises(LitDistillError, match=expected):
+        teacher.query(observation, simulator)
+
+
+def test_whether_0_means_lost_and_which_meshes_it_knows_come_from_the_teacher_there():
+    class Seeing(FakeTeacher):
+        looks_at_images, zero_is_lost, meshes = True, False, "simplified"
+
+    with served(FakeTeacher()) as (teacher, _):
+        assert teacher.zero_is_lost
+    with served(Seeing()) as (teacher, port):
+        assert (teacher.zero_is_lost, teacher.meshes) == (False, "simplified")
+        spec = TeacherSpec(SERVED, {"server": f"ws://127.0.0.1:{port}", "cache": None})
+        spec.check_meshes("simplified")
+        with pytest.raises(LitDistillError, match="learnt from those of simplified meshes; use simplified"):
+            spec.check_meshes("original")
+    service = TeacherService(FakeTeacher(), FakeSimulator)
+    silent = {key: value for key, value in service.metadata.items() if key != "zero_is_lost"}
+    with running(service.infer, silent) as port:
+        assert not ServedTeacher(f"ws://127.0.0.1:{port}", cache=None).zero_is_lost
+
+
+def test_a_question_that_the_server_refuses_is_bad_input_and_not_asked_again():
+    class Picky(FakeTeacher):
+        queries = 0
+
+        def query(self, observation: Observation, simulator: ChunkSimulator) -> TeacherChunk:
+            Picky.queries += 1
+            raise LitDistillError("steps: no such task\nhere")
+
+    simulator = FakeSimulator(TASK, image_size=16)
+    with served(Picky()) as (teacher, port):
+        expected = rf"^ws://127.0.0.1:{port}: refuses the request: steps: no such task here$"
+        with pytest.raises(LitDistillError, match=expected):
+            teacher.query(simulator.reset(START), simulator)
+    assert Picky.queries == 1 and teacher.counts.retried == 0
+
+
+def test_a_teacher_that_would_have_to_act_in_the_simulator_is_not_served():
+    def few(request: dict[str, Any]) -> dict[str, Any]:
+        return {"actions": np.zeros((10, 7))}
+
+    with running(few) as port:
+        server = {"server": f"ws://127.0.0.1:{port}", "name": "few", "cache": None}
+        with pytest.raises(
+            LitDistillError, match="^teacher: it gives fewer than 16 rows .*; ask it directly"
+        ):
+            serve_teacher({"class_path": OPENPI, "init_args": {**server, "replan_steps": 10}})
+        simulator = FakeSimulator(TASK, image_size=64)
+        with served(OpenPiTeacher(**server)) as (teacher, _):
+            expected = "refuses the request: it gives fewer than 16 rows .*; ask it directly"
+            with pytest.raises(LitDistillError, match=expected):
+                teacher.query(simulator.reset(START), simulator)
 
 
 def request() -> dict[str, Any]:

@@ -190,6 +190,14 @@ def test_a_token_is_asked_for_before_anything_else():
         assert get(port, "/healthz")[0] == 200
 
 
+@pytest.mark.parametrize("origin", ["https://example.org", "http://127.0.0.1:8080", "null"])
+def test_a_web_page_is_turned_away_and_openpis_own_client_is_not(port: int, origin: Any):
+    with pytest.raises(InvalidStatus) as caught, connected(port, origin=origin):
+        pass
+    assert caught.value.response.status_code == 403
+    assert works(port)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
 def test_beyond_this_machine_nothing_is_served_without_a_token(host: str):
     with pytest.raises(LitDistillError, match=rf"^host: {host} can be reached .* needs a token"):

@@ -10,7 +10,8 @@ slows all of them:
 - `shapes`: the shapes of `SHAPES` in the deployed formats, one thread.
 Beside them `roofline_ms`: the convolutions' and matrix products' operations over the speed of a large matrix
 product (torch, same threads and precision), and `memory_mib`: what loading and running adds to a fresh
-process. Takes two to three minutes on two cores. The last line is one JSON object.
+process, and of the CUDA graph what torch takes of the GPU, without CUDA's own context. Takes two to three
+minutes on two cores. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -84,6 +85,24 @@ network = StudentNetwork(**{arguments!r}).eval().requires_grad_(False)
 inputs = [torch.from_numpy(part)[None] for part in (image, image, proprio)]
 infer = lambda: network(*inputs, torch.tensor([0]))
 """
+LOAD_TORCHSCRIPT = """
+import torch
+torch.set_num_threads(1)
+network = torch.jit.optimize_for_inference(torch.jit.load({path!r}))
+inputs = [torch.from_numpy(part)[None] for part in (image, image, proprio)]
+infer = lambda: network(*inputs)
+"""
+GPU_MEMORY_PROGRAM = """
+import json, sys
+sys.path.insert(0, {benchmarks!r})
+from pathlib import Path
+import torch
+from latency import Bench
+infer = Bench(Path({root!r}), {size}).cuda_graph({shape!r})
+for _ in range(200):
+    infer()
+print(json.dumps({{"gpu": torch.cuda.max_memory_reserved() / 2**20}}))
+"""
 
 
 class Bench:
@@ -128,14 +147,19 @@ class Bench:
     def torch_formats(self, shape: str) -> dict[str, Infer]:
         """torch on the processor, with as many threads as are set when it is called."""
         network, row = self.network(shape), torch.tensor([TASK_ROW])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            traced = torch.jit.trace(DeployedStudent(network, TASK_ROW), self._batch())
-            traced = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
+        traced = torch.jit.optimize_for_inference(self._traced(shape))
         return {
             "torch_eager": lambda: network(*self._batch(), row)[0].numpy(),
             "torchscript": lambda: traced(*self._batch())[0].numpy(),
         }
+
+    def _traced(self, shape: str) -> Any:
+        """The shape as TorchScript, frozen."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.jit.freeze(
+                torch.jit.trace(DeployedStudent(self.network(shape), TASK_ROW), self._batch())
+            )
 
     def cuda_graph(self, shape: str) -> Infer:
         """torch on the GPU: pinned memory, both copies and the network in one graph, one wait at its end."""
@@ -173,17 +197,31 @@ class Bench:
         return tuple(torch.from_numpy(array)[None] for array in self.seen)
 
     def memory(self, shape: str) -> dict[str, dict[str, float]]:
-        """MiB that loading and running adds to a fresh process, one thread."""
+        """MiB that each format of `formats` takes, one thread."""
+        return {name: _run(program) for name, program in self.memory_programs(shape).items()}
+
+    def memory_programs(self, shape: str) -> dict[str, str]:
+        """What a fresh process runs of each format, to say what loading and running it has added."""
         source = self.root / "source"
         source.mkdir(exist_ok=True)
         (source / "policy.py").write_bytes(Path(runtime.__file__).read_bytes())
-        loads = {"torch_eager": LOAD_TORCH.format(arguments=self.network(shape).arguments)}
+        traced = source / "torchscript.pt"
+        torch.jit.save(self._traced(shape), str(traced))
+        loads = {
+            "torch_eager": LOAD_TORCH.format(arguments=self.network(shape).arguments),
+            "torchscript": LOAD_TORCHSCRIPT.format(path=str(traced)),
+        }
         for name, format, precision in deployed_formats():
             loads[name] = LOAD_POLICY.format(folder=str(self.folder(shape, format)), precision=precision)
-        return {
-            name: _run(MEMORY_PROGRAM.format(source=str(source), size=self.image_size, load=load))
+        programs = {
+            name: MEMORY_PROGRAM.format(source=str(source), size=self.image_size, load=load)
             for name, load in loads.items()
         }
+        if torch.cuda.is_available():
+            programs["cuda_graph"] = GPU_MEMORY_PROGRAM.format(
+                benchmarks=str(Path(__file__).parent), root=str(self.root), size=self.image_size, shape=shape
+            )
+        return programs
 
     def megaflops(self, shape: str) -> float:
         """Operations of a chunk's convolutions and matrix products, a multiply-add is two."""
@@ -194,8 +232,8 @@ class Bench:
 
 def _run(program: str) -> dict[str, float]:
     command = [sys.executable, "-c", program]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return {key: round(value, 1) for key, value in json.loads(output).items()}
+    last = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+    return {key: round(value, 1) for key, value in json.loads(last).items()}
 
 
 def deployed_formats() -> list[tuple[str, str, str]]:

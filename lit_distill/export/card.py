@@ -48,9 +48,14 @@ def model_card(config: dict[str, Any], model: str, parameters: int, results: Seq
     )
 
 
-def matching_results(root: Path, checkpoint_sha256: str) -> list[dict[str, Any]]:
-    """The complete results files below `root` that were measured with this checkpoint, sorted by path."""
-    found = []
+def matching_results(root: Path, checkpoint_sha256: str | None) -> list[dict[str, Any]]:
+    """The complete results files below `root` that were measured with this checkpoint, sorted by path.
+
+    None for the checkpoint, which is what a teacher's results have: none of them.
+    """
+    found: list[dict[str, Any]] = []
+    if checkpoint_sha256 is None:
+        return found
     for path in sorted(root.rglob("*.json")):
         try:
             result = read_result(path)

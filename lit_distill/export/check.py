@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from lit_distill.behaviours import Actor, ExportedActor, StudentActor
 from lit_distill.errors import LitDistillError
+from lit_distill.export.acting import Acting
 from lit_distill.networks.checkpoint import student_sha256
 from lit_distill.rollout import Episode
 from lit_distill.runtime import Policy
@@ -40,28 +41,42 @@ class Check:
 
     Attributes:
         episodes: the first so many `dev` states, in which either acts once; at least 1.
-        execute_steps: actions executed of each 16-action chunk before looking again.
-        meshes: what the simulator shows, `original` or `simplified`: what the student learnt from.
+        execute_steps: actions executed of each 16-action chunk before looking again, which the folder's
+            model card then says, too; by default as the checkpoint was measured or, where no results file
+            says it, trained, else 16.
+        meshes: what the simulator shows, `original` or `simplified`; by default as `execute_steps`, else
+            `original`.
         workers: simulator processes, 0 for this process.
         seed: seed of everything random in the episodes.
     """
 
     episodes: int = 3
-    execute_steps: int = CHUNK_LENGTH
-    meshes: str = ORIGINAL
+    execute_steps: int | None = None
+    meshes: str | None = None
     workers: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.episodes <= SPLITS[SPLIT]:
             raise LitDistillError(f"check.episodes: must be in 1..{SPLITS[SPLIT]}, got {self.episodes}")
-        check_run_settings(self.execute_steps, 2, self.meshes, self.workers, self.seed)
+        steps = CHUNK_LENGTH if self.execute_steps is None else self.execute_steps
+        meshes = ORIGINAL if self.meshes is None else self.meshes
+        check_run_settings(steps, 2, meshes, self.workers, self.seed)
 
 
 def check_agreement(
-    checkpoint: str, folder: Path, task: str, precision: str, image_size: int, check: Check
+    checkpoint: str, folder: Path, task: str, precision: str, image_size: int, check: Check, acting: Acting
 ) -> dict[str, Any]:
     """Compare an exported folder with the checkpoint that it was made from.
+
+    Args:
+        checkpoint: The checkpoint.
+        folder: What was made of it.
+        task: The task.
+        precision: Arithmetic of the folder.
+        image_size: Edge of the images in pixels.
+        check: In how many episodes, and how these are run.
+        acting: How the student acts in them.
 
     Returns:
         What was found, for config.json: `largest_difference` of `observations` chunks (`tolerance`), and
@@ -74,7 +89,7 @@ def check_agreement(
     if student_sha256(folder) != student_sha256(checkpoint):
         raise LitDistillError(f"{checkpoint}: model.safetensors does not hold its weights; report this")
     student, exported = StudentActor(checkpoint), ExportedActor(str(folder), precision=precision)
-    episodes = _act([student, exported], task, image_size, check)
+    episodes = _act([student, exported], task, image_size, check, acting)
     seen = [transition.observation for episode in episodes for transition in episode.transitions]
     difference = largest_difference(student, exported, task, seen)
     tolerance = TOLERANCES[precision]
@@ -96,7 +111,10 @@ def check_agreement(
         "largest_difference": float(f"{difference:.2g}"),
         "tolerance": tolerance,
         "split": SPLIT,
-        **{key: value for key, value in asdict(check).items() if key != "workers"},
+        "episodes": check.episodes,
+        "execute_steps": acting.execute_steps,
+        "meshes": acting.meshes,
+        "seed": check.seed,
         "checkpoint": _describe(ours),
         "exported": _describe(theirs),
     }
@@ -118,7 +136,7 @@ def _infer(runtime: Policy, seen: Observation) -> np.ndarray:
     return runtime.infer(seen.agentview, seen.wrist, seen.proprio)
 
 
-def _act(actors: Sequence[Actor], task: str, image_size: int, check: Check) -> list[Episode]:
+def _act(actors: Sequence[Actor], task: str, image_size: int, check: Check, acting: Acting) -> list[Episode]:
     """The episodes of each actor in turn, in the order of the states."""
     jobs = [
         EpisodeJob(
@@ -130,8 +148,8 @@ def _act(actors: Sequence[Actor], task: str, image_size: int, check: Check) -> l
             seed=check.seed + index,
             actor=actor,
             image_size=image_size,
-            meshes=check.meshes,
-            execute_steps=check.execute_steps,
+            meshes=acting.meshes,
+            execute_steps=acting.execute_steps,
             simulator=Simulator,
         )
         for actor in actors

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lit_distill import __version__, runtime
 from lit_distill.atomic import sync_folder, temporary_path
 from lit_distill.errors import LitDistillError
+from lit_distill.export.acting import Acting, choose_acting
 from lit_distill.export.card import matching_results, model_card
 from lit_distill.export.check import Check, check_agreement
 from lit_distill.export.formats import FILES, Format, Precision, check_format, write_model
@@ -52,7 +54,8 @@ def export(
         precision: arithmetic of OpenVINO: `f32`, `bf16` or `f16`; what the check and the folder's user run.
         task: the task, where the checkpoint does not say it.
         check: how the exported file is compared with the checkpoint.
-        results: root of the results files, from which the card takes what was measured of this checkpoint.
+        results: root of the results files, from which the card takes what was measured of this checkpoint,
+            and the check how.
 
     Returns:
         The folder.
@@ -65,23 +68,21 @@ def export(
     chosen = _task(ckpt, saved, task)
     folder = Path(output) if output else Path(ckpt).with_name(f"{Path(ckpt).stem}-{format}")
     check_replaceable(folder)
+    measured = matching_results(Path(results), _file_sha256(ckpt))
+    acting = _acting(ckpt, saved, check, measured)
+    print(f"check: {acting.describe()}", flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(folder)
     shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
     temporary.mkdir()
     try:
-        config = _config(ckpt, saved, chosen, format, precision, check)
+        config = _config(ckpt, saved, chosen, format, precision, acting)
         _write_parts(temporary, saved, chosen, format, config)
         config["check"] = check_agreement(
-            ckpt, temporary, chosen.name, precision, saved.network.image_size, check
+            ckpt, temporary, chosen.name, precision, saved.network.image_size, check, acting
         )
         _write_json(temporary / runtime.CONFIG, config)
-        card = model_card(
-            config,
-            FILES[format][0],
-            saved.network.parameter_count,
-            matching_results(Path(results), config["checkpoint_sha256"]),
-        )
+        card = model_card(config, FILES[format][0], saved.network.parameter_count, measured)
         (temporary / CARD).write_text(card, encoding="utf-8")
         check_replaceable(folder)
         put_in_place(temporary, folder)
@@ -103,8 +104,19 @@ def _task(ckpt: str, saved: SavedStudent, task: str | None) -> Task:
     return chosen
 
 
+def _file_sha256(ckpt: str) -> str | None:
+    """What results files say of the checkpoint; None for a folder that is exported again."""
+    return checkpoint_sha256(ckpt) if Path(ckpt).is_file() else None
+
+
+def _acting(ckpt: str, saved: SavedStudent, check: Check, measured: Sequence[dict[str, Any]]) -> Acting:
+    """How the student acts in the check, and as its folder says."""
+    exported = runtime.read_config(Path(ckpt)) if Path(ckpt).is_dir() else None
+    return choose_acting(check.execute_steps, check.meshes, measured, exported, saved.training)
+
+
 def _config(
-    ckpt: str, saved: SavedStudent, task: Task, format: Format, precision: Precision, check: Check
+    ckpt: str, saved: SavedStudent, task: Task, format: Format, precision: Precision, acting: Acting
 ) -> dict[str, Any]:
     return {
         "model_type": runtime.MODEL_TYPE,
@@ -118,10 +130,10 @@ def _config(
         "chunk_length": CHUNK_LENGTH,
         "action_dim": ACTION_DIM,
         "control_hz": CONTROL_HZ,
-        "execute_steps": check.execute_steps,
+        "execute_steps": acting.execute_steps,
         "network": saved.network.arguments,
         "training": saved.training,
-        "checkpoint_sha256": checkpoint_sha256(ckpt) if Path(ckpt).is_file() else None,
+        "checkpoint_sha256": _file_sha256(ckpt),
         "student_sha256": student_sha256(ckpt),
         "made_by": f"lit_distill {__version__}, {commit()}",
     }

@@ -3,7 +3,8 @@
 A frame is a message of `wire.py`. An error is answered with one line of text instead, never a traceback;
 the connection stays usable. Requests are answered one at a time, in the order of their arrival, always in
 the same thread; several clients may be connected, and none that is slow, broken or gone holds up another.
-`GET /healthz` answers 200 as soon as the policy can be asked.
+`GET /healthz` answers 200 as soon as the policy can be asked. A web page, which any browser lets talk to this
+machine, is turned away: browsers send an `Origin`, robots send none.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from lit_distill.errors import LitDistillError
-from lit_distill.serving.wire import WireError, pack, unpack
+from lit_distill.serving.wire import BAD_REQUEST, WireError, pack, unpack
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +128,7 @@ class PolicyServer:
             self._converse,
             self._host,
             self._port,
+            origins=[None],
             process_request=self._admit,
             compression=None,
             max_size=self._max_frame_bytes,
@@ -191,7 +193,7 @@ class PolicyServer:
             timing = {"infer_ms": 1e3 * (time.perf_counter() - started)}
             return pack({"server_timing": timing, **answer})
         except (WireError, RequestError) as error:
-            return "bad request: " + " ".join(str(error).split())
+            return BAD_REQUEST + " ".join(str(error).split())
         except Exception as error:  # the policy's own defect: told here in full, to the client by name only
             logger.exception("the policy failed")
             return (

@@ -19,7 +19,6 @@ opens).
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from lit_distill.runtime import Policy, PolicyError
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, CONTROL_HZ, PROPRIO_DIM
 from lit_distill.serving.server import RequestError, serve_policy
 from lit_distill.tasks import embedding_row, get_task
+from lit_distill.teachers.remote import token_from
 
 IMAGE, WRIST, STATE, PROMPT = "observation/image", "observation/wrist_image", "observation/state", "prompt"
 """The keys of openpi's LIBERO clients."""
@@ -57,6 +57,10 @@ def serve_student(
         token_env: name of the environment variable that holds the token which clients have to send.
         backend: of a folder: `onnxruntime` or `openvino`; by default what is installed and fits.
         threads: processor threads for one chunk.
+
+    Raises:
+        LitDistillError: no such student, an option that cannot be met, a port that is taken, or a host beyond
+            this machine without a token.
     """
     policy = load_policy(student, backend, threads)
     serve_policy(
@@ -64,22 +68,9 @@ def serve_student(
         metadata(policy),
         host,
         port,
-        token(token_env),
+        token_from(token_env),
         name=policy.config["task"],
     )
-
-
-def token(token_env: str | None) -> str | None:
-    """The token in an environment variable; None if none is named.
-
-    Raises:
-        LitDistillError: there is no such variable.
-    """
-    if token_env is None:
-        return None
-    if token_env not in os.environ:
-        raise LitDistillError(f"token_env: there is no environment variable {token_env}; export it first")
-    return os.environ[token_env]
 
 
 def load_policy(student: str, backend: str | None = None, threads: int = 1) -> Policy:

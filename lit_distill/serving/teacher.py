@@ -1,12 +1,17 @@
 """The verb `serve teacher`: any teacher answers over the network, in openpi's protocol.
 
-    metadata  {"teacher": identity, "looks_at_images": bool, "image_size": int | None, "schema_version": int}
+    metadata  {"teacher": identity, "depends_on": its recipe, "looks_at_images": bool,
+               "image_size": int | None, "meshes": str | None, "zero_is_lost": bool, "schema_version": int}
     request   {"task": name, "bddl_sha256": of its BDDL file, "observation": {the arrays of the schema},
                "state": {the arrays of `sim/transfer.py`}}
     answer    {"actions": float32 [16, 7], "value": float, "steps_to_success": int}, or {"refused": why}
 
 A teacher that looks at images is sent them and no state; a privileged one the state and no images. What a
 teacher does not give (a value, say) has no key in the answer.
+
+One that looks at images has no simulator here. So an openpi policy that gives fewer than the 16 rows of a
+chunk (π0.5 on LIBERO: 10), whose first rows would have to be executed before it is asked again, cannot be
+served: it is refused at the start if `replan_steps` tells, else at the first question. Ask it directly.
 """
 
 from __future__ import annotations
@@ -18,9 +23,10 @@ from typing import Any
 import numpy as np
 
 from lit_distill.errors import LitDistillError
-from lit_distill.schema import OBSERVATION_SPECS, SCHEMA_VERSION, Observation, TeacherChunk
+from lit_distill.schema import CHUNK_LENGTH, OBSERVATION_SPECS, SCHEMA_VERSION, Observation, TeacherChunk
 from lit_distill.serving.server import RequestError, serve_policy
 from lit_distill.sim.chunks import ChunkSimulator
+from lit_distill.sim.environment import ORIGINAL
 from lit_distill.sim.simulator import Simulator
 from lit_distill.tasks import Task, get_task
 from lit_distill.teachers.base import Refusal, Teacher
@@ -32,6 +38,10 @@ SIMULATORS = 2
 """Of as many tasks a privileged teacher keeps its simulators, about 1.2 GB each."""
 IMAGE_SIZE = 64
 """Edge (pixels) of the buffer of a simulator in which nothing is looked at."""
+NEEDS_SIMULATOR = (
+    f"it gives fewer than {CHUNK_LENGTH} rows and would have to execute them in the simulator, which a "
+    "server does not have; ask it directly, with its own class_path"
+)
 NO_IMAGE = np.zeros((2, 2, 3), dtype=np.uint8)
 
 
@@ -50,9 +60,12 @@ def serve_teacher(
         token_env: name of the environment variable that holds the token which clients have to send.
 
     Raises:
-        LitDistillError: no such teacher, a port that is taken, or a host beyond this machine without a token.
+        LitDistillError: no such teacher, one that needs the simulator though it looks at images, a port that
+            is taken, or a host beyond this machine without a token.
     """
-    service = TeacherService(TeacherSpec.of(teacher).build())
+    spec = TeacherSpec.of(teacher)
+    built = spec.build()
+    service = TeacherService(built, depends_on=spec.what_answers_depend_on(built))
     token = token_from(token_env)
     name = f"teacher {service.metadata['teacher']}"
     serve_policy(service.infer, service.metadata, host, port, token, name=name, close=service.close)
@@ -64,15 +77,26 @@ class TeacherService:
     Args:
         teacher: who answers.
         simulator: class of the simulators that a privileged one looks at.
+        depends_on: what its answers depend on, see `TeacherSpec.what_answers_depend_on`.
+
+    Raises:
+        LitDistillError: a teacher that looks at images, yet has to act in the simulator for a whole chunk.
     """
 
-    def __init__(self, teacher: Teacher, simulator: Any = Simulator) -> None:
+    def __init__(
+        self, teacher: Teacher, simulator: Any = Simulator, depends_on: dict[str, Any] | None = None
+    ) -> None:
+        if teacher.looks_at_images and getattr(teacher, "acts_within_chunk", False):
+            raise LitDistillError(f"teacher: {NEEDS_SIMULATOR}")
         self._teacher, self._make_simulator = teacher, simulator
         self._simulators: OrderedDict[str, ChunkSimulator] = OrderedDict()
         self.metadata: dict[str, Any] = {
             "teacher": teacher.identity,
+            "depends_on": depends_on or {},
             "looks_at_images": teacher.looks_at_images,
             "image_size": teacher.image_size,
+            "meshes": getattr(teacher, "meshes", ORIGINAL),
+            "zero_is_lost": teacher.zero_is_lost,
             "schema_version": SCHEMA_VERSION,
         }
 
@@ -92,6 +116,8 @@ class TeacherService:
             chunk = self._teacher.query(observation, simulator)
         except Refusal as refusal:
             return {"refused": refusal.reason}
+        except LitDistillError as error:
+            raise RequestError(str(error)) from None
         chunk.validate()
         return answer_of(chunk)
 
@@ -125,9 +151,7 @@ class _TaskOnly:
 
     def snapshot(self) -> None:
         """Refused."""
-        raise RequestError(
-            "this teacher has to imagine its chunk's end; ask it directly, not through a server"
-        )
+        raise RequestError(NEEDS_SIMULATOR)
 
 
 def named_task(request: dict[str, Any]) -> Task:

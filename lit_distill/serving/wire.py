@@ -21,6 +21,8 @@ KINDS = "biufU"
 """numpy's kinds that travel: boolean, signed, unsigned, float, text."""
 DTYPE_NAME = re.compile(r"[<>=|]?([biuf][1-8]{1,2}|U[0-9]{1,6})")
 MAX_DIMENSIONS = 16
+BAD_REQUEST = "bad request: "
+"""How the text begins with which a server of ours refuses a question; asking again does not help."""
 
 
 class WireError(Exception):

@@ -110,6 +110,7 @@ class FakeTeacher:
     identity = "fake/1"
     looks_at_images = False
     image_size = None
+    zero_is_lost = True
 
     def query(self, observation: Observation, simulator: ChunkSimulator) -> TeacherChunk:
         """See `Teacher.query`."""

@@ -131,9 +131,18 @@ class Stage(NamedTuple):
 def check_students(task: str, study: Study) -> None:
     """Raise LitDistillError unless every student begins with the checkpoint that the one before it writes.
 
-    One beside AWAC begins where that does, and has a folder of its own.
+    One beside AWAC begins where that does, and has a folder of its own. What is collected on the way must be
+    labelled by the teacher of the pipeline: labels of two are never mixed.
     """
     configs = [student.fit_config(task) for student in study.students]
+    for student, config in zip(study.students, configs, strict=True):
+        if config.labels is not None and config.labels[1] != study.collect.teacher_spec():
+            key, other = config.labels
+            theirs, wanted = (json.dumps(asdict(spec)) for spec in (other, study.collect.teacher_spec()))
+            raise LitDistillError(
+                f"{student.config}: the rollouts of {student.method} would be labelled by {theirs}, the "
+                f"teacher's by {wanted} (collect.teacher); set {key} in that file to the latter"
+            )
     folders = [config.checkpoints for config in configs]
     for number, (student, config) in enumerate(zip(study.students[1:], configs[1:], strict=True), 1):
         if folders[number] in folders[:number]:

@@ -25,6 +25,7 @@ from lit_distill.lightning_cli import DEFAULTS
 from lit_distill.manifest import Manifest, stands_for
 from lit_distill.networks.checkpoint import checkpoint_sha256
 from lit_distill.schema import DAGGER, STUDENT, TEACHER
+from lit_distill.teachers.spec import TeacherSpec
 
 NOTE_NAME, BEST_NAME, LAST_NAME = "fit.json", "best.ckpt", "last.ckpt"
 PACKAGES = ("lit_distill", "lightning", "torch")
@@ -46,6 +47,7 @@ class FitConfig:
         makes: how the sources begin whose rollouts it collects itself (DAgger's rounds, AWAC's student), None
             without any.
         teacher_data: option of the data module with which it would collect the teacher's.
+        labels: who labels the rollouts that it collects itself, by the key that says so; None without any.
 
     Raises:
         LitDistillError: not a configuration that the pipeline can use.
@@ -85,6 +87,14 @@ class FitConfig:
         acts = content["data"].get("init_args", {}).get("collect_student")
         self.makes = DAGGER if rounds else STUDENT if acts else None
         self.teacher_data = "collect_teacher" if replays else "collect"
+        self.labels: tuple[str, TeacherSpec] | None = None
+        for callback in callbacks:
+            if _is(callback, "DAggerRounds"):
+                key, settings = "collect.teacher of DAggerRounds", callback["init_args"].get("collect")
+                self.labels = (key, TeacherSpec.of((settings or {}).get("teacher") or {}))
+        if acts and not rounds:
+            key = "data.init_args.collect_student.teacher"
+            self.labels = (key, TeacherSpec.of(acts.get("teacher") or {}))
         logger = trainer["logger"]["init_args"]
         self.logs = Path(logger["save_dir"]) / logger["name"]
 

@@ -37,16 +37,20 @@ class Teacher(Protocol):
             meshes: such a teacher was trained on them. One that does not is privileged: it looks at the
             simulator.
         image_size: edge (pixels) of the views that it wants to be asked with; None: those of the student.
+        zero_is_lost: whether its value is 0 where the goal can no longer be reached, and nowhere else: a
+            collection may end the episode there. Elsewhere 0 is only a low value.
+
+    One that looks at images and learnt from others than LIBERO's own meshes says so: `meshes`, see
+    `TeacherSpec.check_meshes`.
     """
 
     identity: str
     looks_at_images: bool
     image_size: int | None
+    zero_is_lost: bool
 
     def query(self, observation: Observation, simulator: ChunkSimulator) -> TeacherChunk:
         """Return the chunk (float32 [16, 7] in [-1, 1]) and V*(s) in [0, 1] or None.
-
-        A value of exactly 0 says that the goal can no longer be reached: a collection ends the episode there.
 
         Args:
             observation: what the student sees, too, but for the size of the views.

@@ -16,6 +16,9 @@ from lit_distill.teachers.http import HttpConnection
 from lit_distill.teachers.remote import Connection, Delivery, RemoteTeacher, check_url, token_from
 from lit_distill.teachers.replies import Reply, read_reply
 
+DEPENDS_ON = ("config", "dataset_stats_sha256", "embeddings_sha256")
+"""Keys of the metadata that its answers depend on, beside the checkpoint."""
+
 
 class CosmosPolicyTeacher(RemoteTeacher):
     """Cosmos Policy for LIBERO.
@@ -80,6 +83,10 @@ class CosmosPolicyTeacher(RemoteTeacher):
     def describe(self, metadata: dict[str, Any]) -> str:
         """`cosmos-policy/` and the checkpoint."""
         return f"cosmos-policy/{metadata.get('checkpoint', 'unknown')}"
+
+    def settings(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        """Upstream's configuration, and the sha256 of statistics and embeddings, as far as it tells."""
+        return {key: metadata[key] for key in DEPENDS_ON if key in metadata}
 
     def request(self, observation: Observation, simulator: ChunkSimulator) -> dict[str, Any]:
         """See `cosmos_server`."""

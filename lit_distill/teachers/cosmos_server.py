@@ -8,10 +8,12 @@ with. In the folder of NVlabs/cosmos-policy:
 
 `embed` computes the T5 embeddings of our prompts once, with the large text encoder, beside the published
 ones; `serve` never loads that encoder. Requests are answered one after the other by one thread that owns the
-GPU.
+GPU. Data and kept answers know the hash of the file of embeddings, so that with another one, of more prompts
+too, it is another teacher: compute them all before anything is collected.
 
     GET  /healthz   200 "OK" once the model is loaded
-    GET  /metadata  {"policy": "cosmos-policy", "checkpoint": ..., "config": ...}
+    GET  /metadata  {"policy": "cosmos-policy", "checkpoint": ..., "config": ..., "dataset_stats_sha256": ...,
+                     "embeddings_sha256": ...}
     POST /act       {"observation": {"primary_image", "wrist_image": uint8 [256, 256, 3], upright, not
                                      mirrored; "proprio": float64 [9] gripper_qpos 2, eef_pos 3, eef_quat
                                      xyzw 4},
@@ -29,6 +31,7 @@ import argparse
 import base64
 import contextlib
 import copy
+import hashlib
 import hmac
 import ipaddress
 import json
@@ -53,6 +56,7 @@ CONFIG = "cosmos_predict2_2b_480p_libero__inference_only"
 EMBEDDINGS = "lit_distill_t5_embeddings.pkl"
 MAX_BODY_BYTES = 8 * 2**20
 IDLE_SECONDS = 60.0
+DISCARD_SECONDS = 2.0
 IMAGE_SHAPE = (256, 256, 3)
 PROPRIO_SHAPE = (9,)
 ACTION_DIM = 7
@@ -80,6 +84,11 @@ def import_cosmos() -> tuple[Any, Any]:
     return cosmos_utils, PolicyEvalConfig
 
 
+def local(path: str) -> str:
+    """A path that is here made absolute: upstream looks up `a/b` and `../a/b` on the Hugging Face hub."""
+    return os.path.abspath(path) if os.path.exists(path) else path
+
+
 class CosmosPolicy:
     """The model, asked as upstream's LIBERO evaluation asks it.
 
@@ -100,10 +109,11 @@ class CosmosPolicy:
         self._cosmos, make_config = import_cosmos()
         if not os.path.exists(embeddings):
             raise FileNotFoundError(f"{embeddings}: no such file; `cosmos_server.py embed` makes it")
-        stats = dataset_stats or f"{REPOSITORY}/libero_dataset_statistics.json"
+        stats = local(dataset_stats or f"{REPOSITORY}/libero_dataset_statistics.json")
+        embeddings = local(embeddings)
         self._config = make_config(
             config=config,
-            ckpt_path=checkpoint,
+            ckpt_path=local(checkpoint),
             config_file="cosmos_policy/config/config.py",
             dataset_stats_path=stats,
             t5_text_embeddings_path=embeddings,
@@ -123,7 +133,13 @@ class CosmosPolicy:
         self._stats = self._cosmos.load_dataset_stats(stats)
         self._cosmos.init_t5_text_embeddings_cache(embeddings)
         self._model, _ = self._cosmos.get_model(self._config)
-        self.metadata = {"policy": "cosmos-policy", "checkpoint": str(checkpoint), "config": config}
+        self.metadata = {
+            "policy": "cosmos-policy",
+            "checkpoint": str(checkpoint),
+            "config": config,
+            "dataset_stats_sha256": content_sha256(self._stats),
+            "embeddings_sha256": file_sha256(embeddings),
+        }
 
     def act(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to a request of `POST /act` whose arrays are numpy's.
@@ -150,6 +166,21 @@ class CosmosPolicy:
         actions = np.asarray(answer["actions"], dtype=np.float64)
         value = answer.get("value_prediction")
         return {"actions": actions.tolist(), "value_prediction": None if value is None else float(value)}
+
+
+def content_sha256(statistics: dict[str, Any]) -> str:
+    """Hash of the numbers in the statistics, whatever file they were read from."""
+    numbers = {key: np.asarray(value).tolist() for key, value in statistics.items()}
+    return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()
+
+
+def file_sha256(path: str) -> str:
+    """Hash of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def check_request(request: Any) -> tuple[dict[str, np.ndarray], str]:
@@ -222,6 +253,9 @@ class Queue:
         self._make_policy = make_policy
         self.metadata: dict[str, str] | None = None
         self.failure: Exception | None = None
+
+    def start(self) -> None:
+        """Begin to load the policy; should that fail, `failure` says why and this process gets a SIGTERM."""
         threading.Thread(target=self._work, daemon=True).start()
 
     def put(self, request: Any) -> Job:
@@ -290,17 +324,15 @@ def make_handler(jobs: Queue, token: str | None) -> type[BaseHTTPRequestHandler]
                 length = int(self.headers.get("Content-Length", ""))
             except ValueError:
                 length = -1
-            if not 0 <= length <= MAX_BODY_BYTES:
-                self.refuse(413, f"Content-Length: must be given and at most {MAX_BODY_BYTES}")
-                return
-            body = self.rfile.read(length)
             if not self.admitted():
-                self.refuse(401, "a token is needed: Authorization: Api-Key ...")
+                self.refuse(401, "a token is needed: Authorization: Api-Key ...", length)
             elif self.path != "/act":
-                self.refuse(404, "there are /act, /metadata and /healthz")
+                self.refuse(404, "there are /act, /metadata and /healthz", length)
+            elif not 0 <= length <= MAX_BODY_BYTES:
+                self.refuse(413, f"Content-Length: must be given and at most {MAX_BODY_BYTES}", length)
             elif jobs.metadata is None:
-                self.refuse(503, "loading")
-            elif len(body) == length:
+                self.refuse(503, "loading", length)
+            elif len(body := self.rfile.read(length)) == length:
                 self.act(body)
 
         def act(self, body: bytes) -> None:
@@ -330,10 +362,22 @@ def make_handler(jobs: Queue, token: str | None) -> type[BaseHTTPRequestHandler]
             given = self.headers.get("Authorization", "")
             return hmac.compare_digest(given.encode(errors="replace"), f"Api-Key {token}".encode())
 
-        def refuse(self, status: int, text: str) -> None:
-            """Answer what cannot be answered, and close the connection."""
+        def refuse(self, status: int, text: str, length: int = 0) -> None:
+            """Answer what cannot be answered, before its body of `length` bytes, and close the connection."""
             self.close_connection = True
             self.answer(status, {"error": text})
+            self.discard(min(length, MAX_BODY_BYTES))
+
+        def discard(self, length: int) -> None:
+            """Let a client finish sending, for a moment: a body left unread would cost it the answer."""
+            self.connection.settimeout(DISCARD_SECONDS)
+            end = time.monotonic() + DISCARD_SECONDS
+            with contextlib.suppress(OSError):
+                while length > 0 and time.monotonic() < end:
+                    piece = self.rfile.read1(min(length, 2**16))
+                    if not piece:
+                        return
+                    length -= len(piece)
 
         def answer(self, status: int, value: dict[str, Any]) -> None:
             self.reply(status, json.dumps(value).encode(), "application/json")
@@ -388,6 +432,7 @@ def serve(arguments: argparse.Namespace) -> None:
     except OSError as error:
         sys.exit(f"error: cannot listen on {arguments.host}:{arguments.port}: {error.strerror}")
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+    jobs.start()  # which ends the server with that signal should loading fail
     say(f"cosmos-policy: serving at http://{arguments.host}:{server.server_address[1]}")
     with contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
@@ -413,9 +458,10 @@ def embed(arguments: argparse.Namespace) -> None:
     """Compute the embeddings of the prompts that are missing; write all of them to one file."""
     with open(arguments.prompts, encoding="utf-8") as stream:
         prompts = [line.strip() for line in stream if line.strip()]
+    output = os.path.abspath(arguments.embeddings)
     cosmos, _ = import_cosmos()
     known: dict[str, Any] = {}
-    for path in (arguments.published, arguments.embeddings):
+    for path in (local(arguments.published), output):
         cosmos.t5_text_embeddings_cache.clear()  # upstream reads a file into an empty cache only
         cosmos.init_t5_text_embeddings_cache(path)
         known.update(cosmos.t5_text_embeddings_cache)
@@ -423,10 +469,10 @@ def embed(arguments: argparse.Namespace) -> None:
     for number, prompt in enumerate(missing, 1):
         print(f"{number}/{len(missing)}: {prompt}", flush=True)
         known[prompt] = cosmos.get_text_embedding(prompt)
-    temporary = arguments.embeddings + ".tmp"
+    temporary = output + ".tmp"
     with open(temporary, "wb") as stream:
         pickle.dump({prompt: on_cpu(embedding) for prompt, embedding in known.items()}, stream)
-    os.replace(temporary, arguments.embeddings)
+    os.replace(temporary, output)
     print(f"{arguments.embeddings}: {len(missing)} of {len(prompts)} prompts added", flush=True)
 
 

@@ -37,6 +37,7 @@ class EmbeddedTeacher:
     identity = f"embedded/{VERSION}"
     looks_at_images = False
     image_size = None
+    zero_is_lost = True
 
     def __init__(self, continuation: bool = False) -> None:
         self._continuation = continuation

@@ -42,6 +42,9 @@ class OpenPiTeacher(RemoteTeacher):
 
     Raises:
         LitDistillError: settings that cannot be right.
+
+    Attributes:
+        acts_within_chunk: whether it is known to act in the simulator to fill a chunk.
     """
 
     image_size = 256
@@ -65,6 +68,7 @@ class OpenPiTeacher(RemoteTeacher):
         super().__init__(connection, Delivery(timeout_s, outage_s, attempts, cache))
         self._name, self._rows = name, replan_steps or CHUNK_LENGTH
         self._expected_rows = replan_steps or CHUNK_LENGTH // 2
+        self.acts_within_chunk = self._rows < CHUNK_LENGTH
 
     def describe(self, metadata: dict[str, Any]) -> str:
         """`openpi/` and the name that it was given."""

@@ -7,6 +7,7 @@ Both have their limits, after which the episode is given up as an infrastructure
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 from lit_distill.errors import InfrastructureError, LitDistillError, TeacherUnavailable
 from lit_distill.schema import Observation, TeacherChunk
 from lit_distill.sim.chunks import ChunkSimulator
+from lit_distill.sim.environment import ORIGINAL
 from lit_distill.teachers.answer_cache import AUTO, AnswerCache
 from lit_distill.teachers.cost import QueryCost
 from lit_distill.teachers.replies import BadAnswer, Reply, read_reply
@@ -41,7 +43,9 @@ class Connection(Protocol):
 
     name: str
 
-    def metadata(self) -> dict[str, Any]: ...
+    def metadata(self) -> dict[str, Any]:
+        """What the server says of itself; after an answer: the one that answered."""
+        ...
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]: ...
 
@@ -69,6 +73,22 @@ class Delivery:
             )
 
 
+@dataclass(frozen=True)
+class Known:
+    """Who a server says it is.
+
+    Attributes:
+        identity: id and version.
+        depends_on: what its answers depend on beside that and the question.
+    """
+
+    identity: str
+    depends_on: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.identity} {json.dumps(self.depends_on, sort_keys=True)}"
+
+
 class RemoteTeacher:
     """A teacher elsewhere.
 
@@ -90,28 +110,32 @@ class RemoteTeacher:
     )
     looks_at_images: bool = True
     image_size: int | None = None
+    meshes: str | None = ORIGINAL
+    zero_is_lost: bool = False
 
     def __init__(self, connection: Connection, delivery: Delivery) -> None:
         self.connection, self._delivery = connection, delivery
         self._cache = None if delivery.cache is None else AnswerCache(delivery.cache)
-        self._identity: str | None = None
+        self._known: Known | None = None
         self.counts = QueryCost()
 
     @property
     def identity(self) -> str:
         """Who answers; asked for once."""
-        if self._identity is None:
-            try:
-                self._identity = self.describe(self._patiently(self.connection.metadata))
-            except BadAnswer as error:
-                raise LitDistillError(
-                    f"server: {self.connection.name} is not of the kind that this teacher asks: {error}"
-                ) from None
-        return self._identity
+        return self._met().identity
+
+    @property
+    def depends_on(self) -> dict[str, Any]:
+        """What the server says that its answers depend on, beside who answers and what is sent."""
+        return self._met().depends_on
 
     def describe(self, metadata: dict[str, Any]) -> str:
         """Id and version of the teacher that a server says it has."""
         raise NotImplementedError
+
+    def settings(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        """What else a server says that its answers depend on (primitives, nested)."""
+        return {}
 
     def request(self, observation: Observation, simulator: ChunkSimulator) -> dict[str, Any]:
         """What is sent: text, numbers, arrays, maps of them."""
@@ -156,12 +180,45 @@ class RemoteTeacher:
         """sha256 of everything that is sent and of who is asked."""
         from lit_distill.serving.wire import pack
 
-        return hashlib.sha256(pack({"teacher": self.identity, "request": request})).digest()
+        settings = json.dumps(self.depends_on, sort_keys=True)
+        asked = {"teacher": self.identity, "depends_on": settings, "request": request}
+        return hashlib.sha256(pack(asked)).digest()
+
+    def _met(self) -> Known:
+        """Who answers, with which settings; asked for once."""
+        if self._known is None:
+            try:
+                self._known = self._patiently(self._who)
+            except BadAnswer as error:
+                raise LitDistillError(
+                    f"server: {self.connection.name} is not of the kind that this teacher asks: {error}"
+                ) from None
+        return self._known
+
+    def _who(self) -> Known:
+        metadata = self.connection.metadata()
+        return Known(self.describe(metadata), self.settings(metadata))
+
+    def _answer(self, request: dict[str, Any]) -> Reply:
+        """An answer of the server that was there from the first.
+
+        Raises:
+            LitDistillError: another teacher, or one with other settings, has taken its place.
+        """
+        reply = self.read(self.connection.ask(request))
+        now = self._who()
+        self._known = self._known or now
+        if now != self._known:
+            raise LitDistillError(
+                f"server: {self.connection.name} was {self._known} and is {now} now; start the former again, "
+                "or collect into another root"
+            )
+        return reply
 
     def _ask_until_right(self, request: dict[str, Any]) -> Reply:
         for attempt in range(1, self._delivery.attempts + 1):
             try:
-                return self._patiently(lambda: self.read(self.connection.ask(request)))
+                return self._patiently(lambda: self._answer(request))
             except BadAnswer as error:
                 reason = f"{self.connection.name}: bad answer: {error}"
                 logger.warning("%s (%d of %d)", reason, attempt, self._delivery.attempts)

@@ -9,6 +9,7 @@ from typing import Any
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import OBSERVATION_SPECS, SCHEMA_VERSION, Observation
 from lit_distill.sim.chunks import ChunkSimulator
+from lit_distill.sim.environment import ORIGINAL
 from lit_distill.teachers.answer_cache import AUTO
 from lit_distill.teachers.base import Refusal
 from lit_distill.teachers.remote import Delivery, RemoteTeacher, check_url, token_from
@@ -45,16 +46,30 @@ class ServedTeacher(RemoteTeacher):
         url = check_url(server, ("ws", "wss"))
         connection = WebsocketConnection(url, timeout_s, token_from(token_env))
         super().__init__(connection, Delivery(timeout_s, outage_s, attempts, cache))
+        self._met()
         metadata = self._patiently(connection.metadata)
-        if metadata.get("schema_version") != SCHEMA_VERSION or "teacher" not in metadata:
-            raise LitDistillError(
-                f"server: {url} is no `serve teacher` of schema version {SCHEMA_VERSION}; start one, or "
-                "choose the class_path of what is served there"
-            )
-        self._identity = str(metadata["teacher"])
         self.looks_at_images = bool(metadata["looks_at_images"])
         self.image_size = metadata["image_size"]
+        self.meshes = metadata.get("meshes", ORIGINAL)
+        self.zero_is_lost = bool(metadata.get("zero_is_lost", False))
         self._bddl = Path()
+
+    def describe(self, metadata: dict[str, Any]) -> str:
+        """That of the teacher that is served.
+
+        Raises:
+            LitDistillError: another kind of server, or another schema version.
+        """
+        if metadata.get("schema_version") != SCHEMA_VERSION or "teacher" not in metadata:
+            raise LitDistillError(
+                f"server: {self.connection.name} is no `serve teacher` of schema version {SCHEMA_VERSION}; "
+                "start one, or choose the class_path of what is served there"
+            )
+        return str(metadata["teacher"])
+
+    def settings(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        """The recipe of the teacher that is served, in place of the one that asks it."""
+        return dict(metadata.get("depends_on", {}))
 
     def request(self, observation: Observation, simulator: ChunkSimulator) -> dict[str, Any]:
         """See `serving.teacher`."""

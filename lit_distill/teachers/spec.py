@@ -54,16 +54,21 @@ class TeacherSpec:
         if not isinstance(teacher, Teacher):
             raise LitDistillError(
                 f"teacher.class_path: {self.class_path} is no teacher: it needs `identity`, "
-                "`looks_at_images`, `image_size` and `query`"
+                "`looks_at_images`, `image_size`, `zero_is_lost` and `query`"
             )
         return teacher
 
     def check_meshes(self, meshes: str) -> None:
-        """Raise LitDistillError if this teacher looks at images that do not show the original meshes."""
-        if meshes != ORIGINAL and self.build().looks_at_images:
+        """Raise LitDistillError if this teacher looks at images of other meshes than it learnt from.
+
+        Those are LIBERO's own, unless its `meshes` says otherwise; None: not known, so any.
+        """
+        teacher = self.build()
+        known = getattr(teacher, "meshes", ORIGINAL)
+        if teacher.looks_at_images and known not in (None, meshes):
             raise LitDistillError(
-                f"meshes: {self.class_path} looks at images and knows LIBERO's own meshes only; "
-                f"use {ORIGINAL}, not {meshes}"
+                f"meshes: {self.class_path} looks at images and learnt from those of {known} meshes; "
+                f"use {known}, not {meshes}"
             )
 
     def identity(self) -> dict[str, Any]:
@@ -72,10 +77,15 @@ class TeacherSpec:
         return {"teacher": teacher.identity, "teacher_spec": self.what_answers_depend_on(teacher)}
 
     def what_answers_depend_on(self, teacher: Teacher) -> dict[str, Any]:
-        """The recipe without what only says where and how a teacher elsewhere is reached."""
+        """The recipe, without what only says where and how a teacher elsewhere is reached.
+
+        A server's own settings are part of it; a teacher behind our `serve teacher` has the recipe that it
+        has there, as if it were here.
+        """
         delivery: frozenset[str] = getattr(teacher, "DELIVERY", frozenset())
         kept = {key: value for key, value in self.init_args.items() if key not in delivery}
-        return {"class_path": self.class_path, "init_args": kept}
+        recipe: dict[str, Any] = {"class_path": self.class_path, "init_args": kept}
+        return recipe | (teacher.depends_on if isinstance(teacher, RemoteTeacher) else {})
 
     def longest_wait(self, queries: int) -> float:
         """Seconds that so many queries may take beside the computing: those of a teacher elsewhere."""

@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 from lit_distill.errors import LitDistillError
-from lit_distill.serving.wire import WireError, pack, unpack
+from lit_distill.serving.wire import BAD_REQUEST, WireError, pack, unpack
 from lit_distill.teachers.remote import Unreachable, authorization, one_line, token_refused
 from lit_distill.teachers.replies import BadAnswer
 
@@ -44,7 +44,11 @@ class WebsocketConnection:
         return self._metadata
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a request."""
+        """The answer to a request.
+
+        Raises:
+            LitDistillError: the server refuses the question, so asking again does not help.
+        """
         from websockets.exceptions import WebSocketException
 
         self._connect()
@@ -55,7 +59,11 @@ class WebsocketConnection:
             self.close()  # what comes late must not be taken for the next answer
             raise Unreachable(one_line(error)[:200]) from None
         if isinstance(frame, str):
-            raise BadAnswer(" ".join(frame.split())[:200])
+            text = " ".join(frame.split())
+            if text.startswith(BAD_REQUEST):
+                reason = text.removeprefix(BAD_REQUEST)[:200]
+                raise LitDistillError(f"{self.name}: refuses the request: {reason}")
+            raise BadAnswer(text[:200])
         try:
             return unpack(frame)
         except WireError as error:

@@ -8,17 +8,34 @@ import time
 
 import numpy as np
 
+HUB = "nvidia/Cosmos-Policy-LIBERO-Predict2-2B"
 t5_text_embeddings_cache = {}
 _asked = 0
 _thread = None
 
 
+def _file(path):
+    """As upstream: relative and of three parts or more is a file on the hub, which has those of `HUB`."""
+    if len(path.split("/")) >= 3 and not path.startswith(("/", "./", HUB)):
+        raise FileNotFoundError(f"the hub has no file {path}")
+    return path
+
+
+def _checkpoint(path):
+    """As upstream: relative and of two parts is a repository on the hub, which has `HUB` only."""
+    parts = path.split("/")
+    if len(parts) == 2 and not any(part.startswith(".") for part in parts) and path != HUB and parts[0]:
+        raise FileNotFoundError(f"the hub has no repository {path}")
+    return path
+
+
 def load_dataset_stats(dataset_stats_path):
+    assert _file(dataset_stats_path).startswith(HUB) or os.path.exists(dataset_stats_path)
     return {"actions_min": np.full(7, -1.0), "actions_max": np.full(7, 1.0), "path": dataset_stats_path}
 
 
 def init_t5_text_embeddings_cache(t5_text_embeddings_path=None, worker_id=0):
-    if os.path.exists(t5_text_embeddings_path) and t5_text_embeddings_cache == {}:
+    if os.path.exists(_file(t5_text_embeddings_path)) and t5_text_embeddings_cache == {}:
         with open(t5_text_embeddings_path, "rb") as stream:
             t5_text_embeddings_cache.update(pickle.load(stream))
 
@@ -28,6 +45,7 @@ def get_text_embedding(prompt):
 
 
 def get_model(cfg):
+    _checkpoint(cfg.ckpt_path)
     time.sleep(float(os.environ.get("STAND_IN_LOADING", "0")))
     return object(), cfg
 
