@@ -12,6 +12,7 @@ from lit_distill.sim.scene import Extent
 from lit_distill.teachers.hand import (
     BENT_RAD,
     CLOSE,
+    FULL_TURN,
     JOINT_7_FREE_RAD,
     OPEN,
     PULL_IN_M,
@@ -35,6 +36,7 @@ def hand(joints: np.ndarray = HOME, touching: int = 0, **seen: Any) -> Hand:
         eef_rotation=DOWN,
         base=np.zeros(3),
         joints=joints,
+        joint_velocities=np.zeros(7),
         joint_limits=LIMITS,
         home=HOME,
         opening=0.03,
@@ -52,6 +54,11 @@ def with_joints(**joints: float) -> np.ndarray:
     for name, value in joints.items():
         changed[int(name[-1]) - 1] = value
     return changed
+
+
+def rotation_about_x(angle: float) -> np.ndarray:
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
 
 
 def axis(angle: float) -> np.ndarray:
@@ -120,6 +127,25 @@ def test_an_arm_that_is_nearly_straight_is_pulled_in_and_one_that_is_bent_is_not
     assert bent[0] == 0.0
     assert straight[0] / straight[2] == pytest.approx(PULL_IN_M / 0.05)
     assert straight[0] < 0.0, "towards the base"
+
+
+def test_an_arm_that_is_about_to_be_straight_is_pulled_in_already():
+    """Once straight it has to be sent home, and would soon be there again: homing and aligning in turns."""
+    offset = np.array([0.0, 0.0, -0.05])
+    velocities = np.zeros(7)
+    velocities[3] = 2.0
+    stretching = hand(with_joints(q4=BENT_RAD - 0.1), joint_velocities=velocities)
+    assert stretching.servo(offset, 0.0, OPEN, careful=False)[0] < 0.0
+    flexing = hand(with_joints(q4=BENT_RAD - 0.1), joint_velocities=-velocities)
+    assert flexing.servo(offset, 0.0, OPEN, careful=False)[0] == 0.0
+
+
+def test_a_long_turn_about_the_vertical_does_not_hold_up_the_tilts_correction():
+    tilted = hand(eef_rotation=DOWN @ rotation_about_x(0.3))
+    alone, turning = (tilted.servo(np.zeros(3), yaw, OPEN) for yaw in (0.0, 1.5))
+    assert abs(alone[3]) > 0.1
+    assert turning[3] == pytest.approx(alone[3])
+    assert abs(turning[5]) == pytest.approx(FULL_TURN)
 
 
 def test_a_stretched_arm_flexes_without_lowering_the_hand():

@@ -12,8 +12,10 @@ from lit_distill.sim.simulator import Simulator
 from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import get_task
 from lit_distill.teachers.grasp import DOWN
+from lit_distill.teachers.hand import CLOSE
 from lit_distill.teachers.hand_box import pointing_down
 from lit_distill.teachers.microwave import Microwave
+from lit_distill.teachers.mug_holds import cup_centre
 from lit_distill.teachers.mug_into_microwave import MugIntoMicrowave
 from lit_distill.teachers.planner import make_plan
 from lit_distill.teachers.skills import Plan
@@ -204,6 +206,40 @@ def test_a_mug_that_lies_close_to_the_front_is_taken_by_a_hand_that_leans(
 ):
     _, plan = begin(kitchen, *pose, door=-2.09)
     assert run(kitchen, plan, 360)
+
+
+def test_a_mug_that_hangs_on_open_fingers_is_set_down_by_closing_them(
+    kitchen: Simulator, monkeypatch: pytest.MonkeyPatch
+):
+    """Over the open door, too: raised with them it would never be free."""
+    _, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0], door=-2.09)
+    skill = into(plan)
+    hinge, edge, _ = skill.put_in.microwave.door()
+    joint = kitchen.data.joint(f"{MUG}_joint0")
+    joint.qpos[:3] = hinge + 0.15 * edge + [0.0, 0.0, 0.3]
+    kitchen.refresh()
+    monkeypatch.setattr(skill.hand.scene, "fingers_touching", lambda name: 2)
+    action = skill.act()
+    assert action[2] < 0.0 and action[6] == CLOSE
+
+
+def test_fingers_that_drag_a_mug_go_on_until_it_is_clear_of_the_front(
+    kitchen: Simulator, monkeypatch: pytest.MonkeyPatch
+):
+    _, plan = begin(kitchen, *LIES_AT_THE_FRONT, door=-2.09)
+    drag = into(plan).drag
+    assert not drag.goes_on()
+    monkeypatch.setattr(drag.hand, "closed", lambda: True)
+    monkeypatch.setattr(drag.scene, "fingers_touching", lambda name: 1)
+    centre = cup_centre(drag.scene, MUG)
+    monkeypatch.setattr(type(drag.scene), "eef_position", property(lambda scene: centre))
+    assert drag.goes_on()
+    joint = kitchen.data.joint(f"{MUG}_joint0")
+    joint.qpos[:3] -= 0.2 * drag.microwave.inwards
+    kitchen.refresh()
+    moved = cup_centre(drag.scene, MUG)
+    monkeypatch.setattr(type(drag.scene), "eef_position", property(lambda scene: moved))
+    assert not drag.goes_on()
 
 
 def test_a_mug_is_not_pushed_into_the_microwave_or_its_door(kitchen: Simulator):

@@ -41,6 +41,9 @@ def test_what_cannot_be_said_is_none():
     assert potential([episode("success", 0.5)]) == Potential(1, None, None, None, 0)
 
 
-def test_successes_that_were_once_called_lost_are_counted():
-    found = potential([episode("success", 0.5, 0.0, 0.9), episode("success", 0.5), episode("timeout", 0.0)])
+def test_episodes_that_were_called_lost_and_were_not_are_counted():
+    lost = episode("timeout", 0.5, 0.0, 0.0)
+    found = potential([episode("success", 0.5, 0.0, 0.9), episode("success", 0.5), lost])
     assert found is not None and found.false_lost == 1
+    found = potential([episode("timeout", 0.5, 0.0, 0.4), episode("success", 0.5, 0.0), lost])
+    assert found is not None and found.false_lost == 2

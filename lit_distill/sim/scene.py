@@ -14,6 +14,7 @@ import numpy as np
 from lit_distill.sim.simulator import Simulator
 
 COLLISION_GROUP = 0
+AT_REST_M_S = 0.02
 CORNER_SIGNS = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
 """Which corner of a box: [8, 3], -1 or 1 along each axis."""
 
@@ -143,6 +144,11 @@ class Scene:
         return self.data.qpos[self._arm.qpos_index].copy()
 
     @property
+    def joint_velocities(self) -> np.ndarray:
+        """Arm joint velocities [7], rad/s."""
+        return self.data.qvel[self._arm.dof_index].copy()
+
+    @property
     def home(self) -> np.ndarray:
         """Arm joint positions [7] of the home pose, rad."""
         return self._arm.home
@@ -231,6 +237,10 @@ class Scene:
         """Origin [3] and orientation [3, 3] of the body that a joint moves."""
         body = int(self.model.joint(joint).bodyid[0])
         return self.data.xpos[body].copy(), self.data.xmat[body].reshape(3, 3).copy()
+
+    def at_rest(self, name: str) -> bool:
+        """Whether an object neither falls nor rolls."""
+        return bool(np.linalg.norm(self.data.cvel[self._body[name], 3:]) < AT_REST_M_S)
 
     def fingers_touching(self, name: str) -> int:
         """How many of the two fingers touch an object: 0, 1 or 2."""

@@ -26,8 +26,8 @@ class Potential:
         auroc: area under the ROC curve of value against the episode's success, over all chunks; None
             without both successful and other episodes.
         failed_last: mean value at the last chunk of the episodes that did not succeed; None without any.
-        false_lost: successful episodes in which the value was once 0, which says that the goal is lost: a
-            collection would have ended them.
+        false_lost: episodes in which the value was once 0, which says that the goal is lost and ends a
+            collection, and which succeeded, or in which it was above 0 again later.
     """
 
     chunks: int
@@ -68,7 +68,10 @@ def potential(episodes: Sequence[dict[str, Any]]) -> Potential | None:
         falls=statistics.mean(steps) if steps else None,
         auroc=_auroc(succeeded, values),
         failed_last=statistics.mean(last) if last else None,
-        false_lost=sum(0.0 in series for success, series in zip(succeeded, values, strict=True) if success),
+        false_lost=sum(
+            0.0 in series and (success or any(series[series.index(0.0) :]))
+            for success, series in zip(succeeded, values, strict=True)
+        ),
     )
 
 

@@ -27,6 +27,8 @@ SPEED_M = 0.0127
 """Distance along one axis that the saturated position command covers in one control step (measured)."""
 FULL_TURN = 0.7
 """Largest rotation command: beyond, joint 7's torque saturates, the hand turns slower and drifts sideways."""
+MOST_YAW_RAD = FULL_TURN * ROTATION_SCALE_RAD / ROTATION_GAIN
+"""Turn about the vertical that gives this command; a longer one must not scale the tilt's correction down."""
 TURN_SPEED_RAD = 0.06
 """Turn about the vertical that this command gives in one control step (measured)."""
 SLOW_WITHIN_M, SLOWEST = 0.045, 0.35
@@ -61,6 +63,9 @@ TRAVEL_CLEARANCE_M = 0.05
 STRETCHED_RAD, BENT_RAD, PULL_IN_M = -0.5, -0.68, 0.04
 """Joint 4 near its straight position (-0.47), where pulling the hand in no longer bends the elbow. From
 `BENT_RAD` on, which no point within reach asks for, the servo aims up to `PULL_IN_M` nearer to the base."""
+
+AHEAD_S = 0.15
+"""So much later a command takes effect."""
 
 MAX_LEAN_RAD = 0.45
 """Where pointing down does not reach far enough, the hand leans outwards by up to this."""
@@ -113,7 +118,7 @@ class Hand:
         stretched = self._stretched()
         offset = offset - stretched * PULL_IN_M * self._outwards()
         turn = tilt * max(stretched, np.clip(angle / UPRIGHT_FULL_RAD, UPRIGHT_GAIN, 1.0))
-        turn[2] += yaw * np.clip(2.0 - angle / TILTED_RAD, 0.0, 1.0)
+        turn[2] += np.clip(yaw * np.clip(2.0 - angle / TILTED_RAD, 0.0, 1.0), -MOST_YAW_RAD, MOST_YAW_RAD)
         return self.reach(offset, turn, gripper, careful)
 
     def reach(self, offset: np.ndarray, turn: np.ndarray, gripper: float, careful: bool = True) -> np.ndarray:
@@ -154,8 +159,12 @@ class Hand:
         return np.asarray(away / max(float(np.linalg.norm(away)), 1e-9))
 
     def _stretched(self) -> float:
-        """How far the elbow is on its way from bent enough for any reachable point to straight, 0 to 1."""
-        return float(np.clip((self.scene.joints[3] - BENT_RAD) / (STRETCHED_RAD - BENT_RAD), 0.0, 1.0))
+        """How far the elbow is on its way from bent enough for any reachable point to straight, 0 to 1.
+
+        As it will be when a command takes effect.
+        """
+        joint_4 = self.scene.joints[3] + AHEAD_S * max(0.0, float(self.scene.joint_velocities[3]))
+        return float(np.clip((joint_4 - BENT_RAD) / (STRETCHED_RAD - BENT_RAD), 0.0, 1.0))
 
     def wait(self, gripper: float) -> np.ndarray:
         """Action [7] that stays and opens or closes."""

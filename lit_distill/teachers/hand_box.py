@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lit_distill.teachers.vectors import orientation
@@ -20,19 +22,25 @@ Boxes = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Centres [n, 3], frames [n, 3, 3] (columns are axes) and half sizes [n, 3], m."""
 
 
-def hits(position: np.ndarray, rotation: np.ndarray, opening: float, boxes: Boxes) -> int:
-    """Count the boxes that the hand overlaps.
+def hits(
+    position: np.ndarray, rotation: np.ndarray, opening: float, boxes: Boxes, way: Sequence[float] = (0.0,)
+) -> int:
+    """Count the boxes that the hand overlaps, at the worst point of its way.
 
     Args:
         position: grip site position [3], m.
         rotation: orientation [3, 3], as `Scene.eef_rotation`.
         opening: distance between the fingers, m.
         boxes: what could be in the way.
+        way: how far it is pulled back, against where it points, at each point of the way, m.
     """
-    boxes = _near(position, rotation, boxes)
     finger = FINGER + np.array([0.5 * opening, 0.0, 0.0])
-    parts = (PALM, BODY, finger, _mirrored(finger))
-    return int(np.any([_overlaps(part, boxes) for part in parts], axis=0).sum())
+    parts = np.stack([PALM, BODY, finger, _mirrored(finger)])  # [4, 2, 3]
+    back = np.zeros((len(way), 1, 1, 3))
+    back[:, 0, 0, 2] = way
+    along = (parts - back).reshape(-1, 2, 3)
+    overlaps = _overlaps(along, _near(position, rotation, boxes, REACH_M + max(way)))
+    return int(overlaps.reshape(len(way), len(parts), -1).any(axis=1).sum(axis=1).max())
 
 
 def sweep_hits(position: np.ndarray, rotation: np.ndarray, boxes: Boxes) -> tuple[int, int]:
@@ -43,15 +51,14 @@ def sweep_hits(position: np.ndarray, rotation: np.ndarray, boxes: Boxes) -> tupl
         rotation: orientation [3, 3], as `Scene.eef_rotation`.
         boxes: what could be in the way.
     """
-    boxes = _near(position, rotation, boxes)
-    palm = _overlaps(PALM, boxes) | _overlaps(BODY, boxes)
-    fingers = sum(int(_overlaps(finger, boxes).sum()) for finger in (SWEEP, _mirrored(SWEEP)))
-    return int(palm.sum()), fingers
+    parts = np.stack([PALM, BODY, SWEEP, _mirrored(SWEEP)])
+    overlaps = _overlaps(parts, _near(position, rotation, boxes))
+    return int(overlaps[:2].any(axis=0).sum()), int(overlaps[2:].sum())
 
 
 def overlapped(low: np.ndarray, high: np.ndarray, boxes: Boxes) -> bool:
     """Whether a world-aligned box, given by its corners [3] each, overlaps any of the boxes."""
-    return bool(_overlaps(np.stack([low, high]), boxes).any())
+    return bool(_overlaps(np.stack([low, high])[None], boxes).any())
 
 
 def inside(boxes: Boxes, points: np.ndarray) -> np.ndarray:
@@ -61,10 +68,10 @@ def inside(boxes: Boxes, points: np.ndarray) -> np.ndarray:
     return np.asarray((local < halves[:, None]).all(axis=-1).any(axis=0))
 
 
-def _near(position: np.ndarray, rotation: np.ndarray, boxes: Boxes) -> Boxes:
+def _near(position: np.ndarray, rotation: np.ndarray, boxes: Boxes, reach: float = REACH_M) -> Boxes:
     """Those boxes that the hand may overlap, in its own frame."""
     centres, frames, halves = boxes
-    near = np.linalg.norm(centres - position, axis=1) < REACH_M + np.linalg.norm(halves, axis=1)
+    near = np.linalg.norm(centres - position, axis=1) < reach + np.linalg.norm(halves, axis=1)
     return (centres[near] - position) @ rotation, rotation.T @ frames[near], halves[near]
 
 
@@ -73,15 +80,21 @@ def _mirrored(part: np.ndarray) -> np.ndarray:
     return np.sort(part * np.array([-1.0, 1.0, 1.0]), axis=0)
 
 
-def _overlaps(part: np.ndarray, boxes: Boxes) -> np.ndarray:
-    """Which boxes [n] overlap an axis-aligned one, given by its corners [2, 3]."""
+def _overlaps(parts: np.ndarray, boxes: Boxes) -> np.ndarray:
+    """Which boxes [n] axis-aligned ones overlap, given by their corners [m, 2, 3]: bool [m, n]."""
     centres, frames, halves = boxes
-    offset, half = centres - part.mean(axis=0), 0.5 * (part[1] - part[0])
-    crossed = np.cross(np.eye(3)[None, :, None], frames.transpose(0, 2, 1)[:, None]).reshape(-1, 9, 3)
-    own = np.broadcast_to(np.eye(3), (len(centres), 3, 3))
-    axes = np.concatenate([own, frames.transpose(0, 2, 1), crossed], axis=1)  # [n, 15, 3]
-    reach = np.abs(axes) @ half + np.einsum("nk,nak->na", halves, np.abs(axes @ frames))
-    return np.asarray((np.abs(np.einsum("nai,ni->na", axes, offset)) <= reach + 1e-9).all(axis=1))
+    axes = np.empty((len(centres), 15, 3))  # those of both, and each of the one across each of the other
+    axes[:, :3], axes[:, 3:6] = np.eye(3), frames.transpose(0, 2, 1)
+    x, y, z = axes[:, 3:6, 0], axes[:, 3:6, 1], axes[:, 3:6, 2]
+    axes[:, 6:9, 0], axes[:, 6:9, 1], axes[:, 6:9, 2] = 0.0, -z, y
+    axes[:, 9:12, 0], axes[:, 9:12, 1], axes[:, 9:12, 2] = z, 0.0, -x
+    axes[:, 12:, 0], axes[:, 12:, 1], axes[:, 12:, 2] = -y, x, 0.0
+    middles, half = parts.mean(axis=1), 0.5 * (parts[:, 1] - parts[:, 0])
+    apart = np.abs(np.einsum("nai,ni->na", axes, centres) - np.einsum("nai,mi->mna", axes, middles))
+    reach = np.einsum("nk,nak->na", halves, np.abs(axes @ frames)) + np.einsum(
+        "nai,mi->mna", np.abs(axes), half
+    )
+    return np.asarray((apart <= reach + 1e-9).all(axis=-1))
 
 
 def pointing_down(axis: np.ndarray) -> np.ndarray:

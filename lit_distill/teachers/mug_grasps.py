@@ -71,6 +71,9 @@ BASE_EDGE_M, HANDLE_UP = 0.004, 0.5
 there is no room for the palm."""
 LYING = 0.6
 """Upward component of the axis of a mug, either way up, from which on it is not taken as lying."""
+STRAIGHT = 0.9
+"""The same of a mug that stands on its rim, from which on its lower end is on top; one that leans is taken
+like one that lies."""
 RIM_ANGLES_RAD = np.array([0.0, 0.5 * np.pi, -0.5 * np.pi])
 """Where on the rim, from the point opposite the handle."""
 
@@ -113,7 +116,7 @@ def mug_grasps(scene: Scene, name: str, angles: np.ndarray = RIM_ANGLES_RAD) -> 
     """Grasps of a mug in its present pose; `angles` (rad) on the rim, from the point opposite the handle."""
     shape = MUGS[scene.category(name)]
     upwards = scene.rotation(name)[2, 2]
-    if abs(upwards) < LYING:
+    if -STRAIGHT < upwards < LYING:
         return base_grasps(scene, name, shape)
     if upwards < 0.0:
         return foot_grasps(scene, name, shape)

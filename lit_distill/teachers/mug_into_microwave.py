@@ -127,6 +127,13 @@ class Drag(CarryByDoor):
             point = point - TURN_BEFORE_M * microwave.inwards
         return hand.servo(self._come(point, over + ABOVE_M, over, self._look()), yaw, CLOSE)
 
+    def goes_on(self) -> bool:
+        """Whether the fingers press on a mug that is not yet clear of the microwave."""
+        point = self.microwave.inside(cup_centre(self.scene, self.target))
+        aside = float(np.linalg.norm((self.scene.eef_position - self.microwave.outside(point))[:2]))
+        pressing = self.hand.closed() and aside < ON_TOP_M and self.scene.fingers_touching(self.target) > 0
+        return bool(pressing and point[1] > FRONT_M - IN_THE_OPEN_M)
+
     def _axis(self, point: np.ndarray) -> np.ndarray:
         """Level direction [3] to close along, for pressing at a point [3], that leaves the palm most room."""
         boxes = self.scene.geom_boxes(self._geoms)
@@ -178,12 +185,11 @@ class MugIntoMicrowave:
         return self._next().act()
 
     def _hangs(self) -> bool:
-        """Whether the mug hangs on a finger that does not hold it."""
-        scene = self.hand.scene
-        target, microwave = scene.extent(self.target), scene.extent(self.put_in.microwave.name)
-        over = np.all((target.low < microwave.high)[:2] & (target.high > microwave.low)[:2])
-        high = target.bottom > scene.surface + IN_THE_AIR_M
-        return bool(high and not over and scene.fingers_touching(self.target))
+        """Whether the mug hangs on a finger that does not hold it, or on two that are open inside it."""
+        scene, microwave = self.hand.scene, self.put_in.microwave
+        foremost = microwave.inside(scene.corners(self.target))[:, 1].max()
+        high = scene.extent(self.target).bottom > scene.surface + IN_THE_AIR_M
+        return bool(high and foremost < FRONT_M and scene.fingers_touching(self.target))
 
     def remaining(self) -> float:
         """See `Skill`."""
@@ -197,6 +203,8 @@ class MugIntoMicrowave:
         """What the present state calls for."""
         if self.put_in.held():
             return self.put_in if self.put_in.holds() else self.put_aside
+        if self.drag.goes_on():
+            return self.drag
         by_door, otherwise = self.put_in.blocked()
         ajar = self.put_in.microwave.angle > OPEN_ENOUGH_RAD
         if self.make_room.goes_on(by_door and not otherwise and ajar):

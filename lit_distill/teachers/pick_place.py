@@ -229,7 +229,12 @@ class PickPlace(Traveller):
         return from_raised_end(target, self.scene.long_axis(self.target), rim)
 
     def _lost(self, target: Extent, grasp: Grasp) -> bool:
-        """Whether the best grasp is out of reach, or what the object goes into or onto has tipped over."""
+        """Whether the best grasp is out of reach, or what the object goes into or onto has tipped over.
+
+        For good: what still falls or rolls may end up where it can be fetched.
+        """
+        if not all(self.scene.at_rest(name) for name in (self.target, self.onto) if name):
+            return False
         least = TIPPED if self._basket is None else UPSIDE_DOWN
         tipped = self.onto is not None and self.scene.rotation(self.onto)[2, 2] < least
         fallen = target.bottom < self.scene.surface - 0.05

@@ -39,8 +39,7 @@ class PushByDoor(CarryByDoor):
         microwave, rotation = self.microwave, pointing_down(plan.axis)
         if microwave.would_catch(plan.start, rotation) or microwave.door_under_wrist(plan.start):
             return False
-        free = not any(hits(plan.start + np.array([0.0, 0.0, up]), rotation, 0.0, boxes) for up in WAY_M)
-        return free and self.hand.within_reach(plan.start)
+        return not hits(plan.start, rotation, 0.0, boxes, WAY_M) and self.hand.within_reach(plan.start)
 
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
         return False

@@ -104,9 +104,7 @@ class CarryByDoor(PickPlace):
 
     def _hits(self, grasp: Grasp, boxes: Boxes, way: tuple[float, ...] = WAY_M) -> int:
         """How many of some boxes the open hand would hit at the worst point of its way to a grasp."""
-        rotation = orientation(grasp.axis, grasp.approach)
-        points = [grasp.position - back * grasp.approach for back in way]
-        return max(hits(point, rotation, MAX_OPENING_M, boxes) for point in points)
+        return hits(grasp.position, orientation(grasp.axis, grasp.approach), MAX_OPENING_M, boxes, way)
 
 
 class PutInMicrowave(CarryByDoor):

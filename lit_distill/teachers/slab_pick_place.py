@@ -137,7 +137,8 @@ class SlabPickPlace:
         """See `Skill`."""
         slab, placement = find_slab(self.scene, self.target), self.destination.placement()
         position, _, cost = self._grasp(slab, placement)
-        if slab.centre[2] < self.scene.surface - FALLEN_M or not self.hand.within_reach(position):
+        out_of_reach = slab.centre[2] < self.scene.surface - FALLEN_M or not self.hand.within_reach(position)
+        if out_of_reach and self.scene.at_rest(self.target):
             return float("inf")
         if self._held():
             cost = min(
