@@ -27,8 +27,6 @@ SPEED_M = 0.0127
 """Distance along one axis that the saturated position command covers in one control step (measured)."""
 FULL_TURN = 0.7
 """Largest rotation command: beyond, joint 7's torque saturates, the hand turns slower and drifts sideways."""
-MOST_YAW_RAD = FULL_TURN * ROTATION_SCALE_RAD / ROTATION_GAIN
-"""Turn about the vertical that gives this command; a longer one must not scale the tilt's correction down."""
 TURN_SPEED_RAD = 0.06
 """Turn about the vertical that this command gives in one control step (measured)."""
 SLOW_WITHIN_M, SLOWEST = 0.045, 0.35
@@ -118,7 +116,7 @@ class Hand:
         stretched = self._stretched()
         offset = offset - stretched * PULL_IN_M * self._outwards()
         turn = tilt * max(stretched, np.clip(angle / UPRIGHT_FULL_RAD, UPRIGHT_GAIN, 1.0))
-        turn[2] += np.clip(yaw * np.clip(2.0 - angle / TILTED_RAD, 0.0, 1.0), -MOST_YAW_RAD, MOST_YAW_RAD)
+        turn[2] += yaw * np.clip(2.0 - angle / TILTED_RAD, 0.0, 1.0)
         return self.reach(offset, turn, gripper, careful)
 
     def reach(self, offset: np.ndarray, turn: np.ndarray, gripper: float, careful: bool = True) -> np.ndarray:
