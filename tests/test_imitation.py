@@ -58,9 +58,14 @@ def test_what_was_executed_is_imitated_in_the_executed_rows_of_successes_and_nev
     assert (batch["success"] & batch["perturbed"]).any() and (~batch["success"] & ~batch["perturbed"]).any()
 
 
-def test_of_the_teachers_label_all_rows_count_but_those_beyond_the_end(root: Path):
-    whole = data(root, execute_steps=8)
+def test_of_the_teachers_label_all_rows_count_but_those_beyond_the_end(
+    tmp_path: Path, make_episode: MakeEpisode
+):
+    for source in ("teacher", "student"):
+        store(tmp_path, make_episode, source, executed=8, mask=np.arange(16) < 8, rewards=np.zeros(16, "f4"))
+    whole = data(tmp_path, execute_steps=8)
     batch = whole.gather(np.arange(sum(whole.counts().values())))
+    assert not batch["mask"][:, 8:].any()
     imitated = to_imitate(batch, "teacher")
     torch.testing.assert_close(imitated["teacher_actions"], batch["teacher_actions"])
     assert (batch["teacher_actions"] != batch["actions"]).any()

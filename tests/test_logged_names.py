@@ -37,7 +37,7 @@ def shrunk(name: str, root: Path, folder: Path) -> str:
             data[key] = None
     if name == "awac":
         model |= {"init_from": str(root / "bc.ckpt"), "actor_start": 1, "mean_every": 2}
-        data |= {"steps_per_epoch": 3, "students": ["student"]}
+        data |= {"steps_per_epoch": 3, "students": ["student"], "execute_steps": 16}
         data["collect_student"] |= {**rollouts, "student": str(root / "bc.ckpt"), "episodes": 10}
     trainer = config["trainer"]
     trainer |= {"max_epochs": 2, "check_val_every_n_epoch": 1, "accelerator": "cpu", "devices": 1}
