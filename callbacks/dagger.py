@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -255,7 +254,7 @@ class DAggerRounds(Callback):
                     f"collect: the rollouts would have {key} {now!r}, but {self._base[0]} episodes in "
                     f"{data.folder} have {stored[key]!r}; data of one simulator only"
                 )
-        teacher = json.loads(json.dumps(self.collect.teacher_spec().identity()))
+        teacher = self.collect.teacher_spec().identity()
         check_one_teacher(
             data.folder,
             {self._base[0]: manifest.sources[self._base[0]].identity, f"{DAGGER}1": teacher},

@@ -250,10 +250,9 @@ def _check_teacher(folder: Path, settings: CollectSettings) -> None:
     """Refuse to label a student's rollouts beside those of another teacher, with which they are used."""
     there = Manifest.load(folder).sources if (folder / MANIFEST_NAME).is_file() else {}
     if TEACHER in there:
-        teacher = json.loads(json.dumps(settings.teacher_spec().identity()))
         check_one_teacher(
             folder,
-            {TEACHER: there[TEACHER].identity, STUDENT: teacher},
+            {TEACHER: there[TEACHER].identity, STUDENT: settings.teacher_spec().identity()},
             "set data.init_args.collect_student.teacher to theirs",
         )
 

@@ -57,13 +57,13 @@ def check_one_teacher(folder: Path, identities: dict[str, dict[str, Any]], remed
 
     Args:
         folder: of the task, for the message.
-        identities: of each source, as in the manifest; the others are compared with the first.
+        identities: of each source, stored or about to be; the others are compared with the first.
         remedy: what to do.
 
     Raises:
         LitDistillError: names both sources and both teachers.
     """
-    (first, expected), *others = identities.items()
+    (first, expected), *others = json.loads(json.dumps(identities)).items()
     for source, identity in others:
         for key in ("teacher", "teacher_spec"):
             if key in expected and key in identity and expected[key] != identity[key]:

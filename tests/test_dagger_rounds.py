@@ -262,19 +262,24 @@ def test_it_ends_when_the_student_succeeds_alone(
     assert same(kept(tmp_path / "best.ckpt"), kept(root / "bc.ckpt")) == stops
 
 
+def perfect_in_place_of(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """In rollouts of the student of that name one acts that succeeds."""
+    original = lit_distill.collection.CollectSettings.mixture
+
+    def mixture(settings: Any, student: str, beta: float) -> Any:
+        if student.endswith(name):
+            save_diagonal_student(folder / "perfect.ckpt")
+            student = str(folder / "perfect.ckpt")
+        return original(settings, student, beta)
+
+    monkeypatch.setattr(lit_distill.collection.CollectSettings, "mixture", mixture)
+
+
 def test_a_later_student_that_succeeds_alone_stays(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lit_distill.collection, "Simulator", Diagonal)
-    original = lit_distill.collection.CollectSettings.mixture
-
-    def perfect_second(settings: Any, student: str, beta: float) -> Any:
-        if student.endswith("round-1.ckpt"):
-            save_diagonal_student(tmp_path / "perfect.ckpt")
-            student = str(tmp_path / "perfect.ckpt")
-        return original(settings, student, beta)
-
-    monkeypatch.setattr(lit_distill.collection.CollectSettings, "mixture", perfect_second)
+    perfect_in_place_of(tmp_path, monkeypatch, "round-1.ckpt")
     trainer = fit_dagger(root, tmp_path, betas=[0.5, 0.0], stop_when_solved=True)
     assert trainer.current_epoch == EPOCHS
     assert not (tmp_path / "round-2.ckpt").exists()
@@ -301,15 +306,7 @@ def test_the_student_that_ends_it_by_succeeding_alone_stays_also_with_patience(
     """Although an earlier one was better on `dev`."""
     monkeypatch.setattr(lit_distill.collection, "Simulator", Diagonal)
     scripted(monkeypatch, [10, 9])
-    original = lit_distill.collection.CollectSettings.mixture
-
-    def perfect_third(settings: Any, student: str, beta: float) -> Any:
-        if student.endswith("round-2.ckpt"):
-            save_diagonal_student(tmp_path / "perfect.ckpt")
-            student = str(tmp_path / "perfect.ckpt")
-        return original(settings, student, beta)
-
-    monkeypatch.setattr(lit_distill.collection.CollectSettings, "mixture", perfect_third)
+    perfect_in_place_of(tmp_path, monkeypatch, "round-2.ckpt")
     options = {"stop_when_solved": True, "patience": 5, "dev_episodes": 10}
     fit_dagger(root, tmp_path, rounds=3, betas=[0.5, 0.5, 0.0], **options)
     assert same(kept(tmp_path / "best.ckpt"), kept(tmp_path / "round-2.ckpt"))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lit_distill.teachers.vectors import orientation
+from lit_distill.teachers.vectors import TURNS, orientation
 
 # The hand's collision geometry in the frame of the grip site (x: fingers close, z: approach), m: low and high
 # corners of palm, body and, relative to where its pad is, the finger on the side of positive x.
@@ -85,10 +85,7 @@ def _overlaps(parts: np.ndarray, boxes: Boxes) -> np.ndarray:
     centres, frames, halves = boxes
     axes = np.empty((len(centres), 15, 3))  # those of both, and each of the one across each of the other
     axes[:, :3], axes[:, 3:6] = np.eye(3), frames.transpose(0, 2, 1)
-    x, y, z = axes[:, 3:6, 0], axes[:, 3:6, 1], axes[:, 3:6, 2]
-    axes[:, 6:9, 0], axes[:, 6:9, 1], axes[:, 6:9, 2] = 0.0, -z, y
-    axes[:, 9:12, 0], axes[:, 9:12, 1], axes[:, 9:12, 2] = z, 0.0, -x
-    axes[:, 12:, 0], axes[:, 12:, 1], axes[:, 12:, 2] = -y, x, 0.0
+    axes[:, 6:] = np.einsum("iab,njb->nija", TURNS, axes[:, 3:6]).reshape(-1, 9, 3)
     middles, half = parts.mean(axis=1), 0.5 * (parts[:, 1] - parts[:, 0])
     apart = np.abs(np.einsum("nai,ni->na", axes, centres) - np.einsum("nai,mi->mna", axes, middles))
     reach = np.einsum("nk,nak->na", halves, np.abs(axes @ frames)) + np.einsum(

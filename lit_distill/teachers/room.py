@@ -7,7 +7,7 @@ import numpy as np
 from lit_distill.sim.scene import CORNER_SIGNS
 from lit_distill.teachers.grasp import DOWN, Grasp
 from lit_distill.teachers.hand import FINGERTIP_M, HAND_HALF_DEPTH_M, HAND_HALF_WIDTH_M, PALM_M
-from lit_distill.teachers.vectors import cross
+from lit_distill.teachers.vectors import TURNS, cross
 
 FINGERS_M = (0.03, 0.055)
 """Where an open finger is along the direction in which it closes."""
@@ -20,15 +20,6 @@ PALM_HALF_DEPTH_M = 0.033
 """Half the body's depth without any margin."""
 WAY_M = 0.5
 """Length of the straight way on which the hand comes."""
-TURNS = np.array(
-    [
-        [[0, 0, 0], [0, 0, -1], [0, 1, 0]],
-        [[0, 0, 1], [0, 0, 0], [-1, 0, 0]],
-        [[0, -1, 0], [1, 0, 0], [0, 0, 0]],
-    ],
-    dtype=float,
-)
-"""Matrices [3, 3, 3] that take the cross product of each axis and a vector."""
 
 
 def clashes(grasp: Grasp, boxes: np.ndarray, half_width: float = HAND_HALF_WIDTH_M) -> np.ndarray:
