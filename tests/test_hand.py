@@ -65,6 +65,30 @@ def test_of_two_half_turns_the_one_that_joint_7_allows():
     assert hand(with_joints(q7=-2.5)).turn_to(axis(0.3)) == pytest.approx(0.3 - np.pi)
 
 
+@pytest.mark.parametrize("then", [0.0, -1.76])
+def test_of_two_half_turns_the_one_that_was_begun_is_finished(then: float):
+    # Joints 1 and 5, which move on the way, carry the place where joint 7 ends up along: here by a tenth.
+    joint_7, ended_up = 0.0, []
+    for _ in range(60):
+        turn = hand(with_joints(q7=joint_7)).turn_to(axis(0.1 * joint_7 + joint_7 - 0.8), then)
+        joint_7 -= np.clip(turn, -0.06, 0.06)
+        ended_up.append(joint_7 - turn)
+    assert abs(turn) < 0.06
+    assert np.ptp(ended_up) < 0.5
+
+
+def test_a_hand_turns_by_joint_7_however_it_is_tilted():
+    tilted = hand(
+        eef_rotation=DOWN
+        @ np.array([[1, 0, 0], [0, np.cos(0.6), -np.sin(0.6)], [0, np.sin(0.6), np.cos(0.6)]])
+    )
+    without = tilted.servo(np.zeros(3), 0.0, OPEN)[3:6]
+    turning = tilted.servo(np.zeros(3), 0.1, OPEN)[3:6] - without
+    np.testing.assert_allclose(turning / np.linalg.norm(turning), -tilted.scene.eef_rotation[:, 2], atol=1e-6)
+    far = tilted.servo(np.zeros(3), 3.0, OPEN)[3:6]
+    assert abs(far @ np.eye(3)[0]) > 0.5 * abs(without @ np.eye(3)[0])  # the tilt has its share
+
+
 def test_a_turn_that_brings_joint_7_near_its_limit_costs_more():
     down = np.array([0.0, 0.0, -1.0])  # about the approach direction joint 7 turns as much
     middle, end = hand(with_joints(q7=0.0)), hand(with_joints(q7=JOINT_7_FREE_RAD))

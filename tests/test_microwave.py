@@ -11,11 +11,12 @@ from lit_distill.sim.scene import Scene
 from lit_distill.sim.simulator import Simulator
 from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import get_task
+from lit_distill.teachers.door import OpenDoor
 from lit_distill.teachers.grasp import DOWN
-from lit_distill.teachers.hand import CLOSE
+from lit_distill.teachers.hand import CLOSE, OPEN, Hand
 from lit_distill.teachers.hand_box import pointing_down
 from lit_distill.teachers.microwave import Microwave
-from lit_distill.teachers.mug_holds import cup_centre
+from lit_distill.teachers.mug_holds import cup_centre, leans
 from lit_distill.teachers.mug_into_microwave import MugIntoMicrowave
 from lit_distill.teachers.planner import make_plan
 from lit_distill.teachers.skills import Plan
@@ -260,3 +261,54 @@ def test_a_mug_that_stands_nearly_in_its_place_is_let_go(kitchen: Simulator, mon
     monkeypatch.setattr(controller, "gripper_command", np.ones_like(controller.gripper_command))
     action = put_in._place(scene.extent(MUG), put_in.destination.placement(), {})
     assert action[2] < -0.2
+
+
+def test_a_mug_that_leans_on_its_handle_is_righted(kitchen: Simulator):
+    half = 0.5 * np.radians(33.0)
+    scene, plan = begin(kitchen, [0.0, 0.0, 0.92], [np.cos(half), 0.0, -np.sin(half), 0.0], door=-2.09)
+    assert leans(scene, MUG)
+    assert run(kitchen, plan, 360)
+
+
+def test_a_door_that_is_shut_has_pushed_the_mug_as_deep_as_it_goes(kitchen: Simulator):
+    microwave = empty_microwave(kitchen)
+    just_before_the_region = microwave.outside(np.array([0.0, -0.076, 0.07]))
+    _, plan = begin(kitchen, [*just_before_the_region], ON_ITS_SIDE, door=0.0)
+    assert not into(plan).put_in.inside()
+    assert not plan.skills[-1].done() or not into(plan).done()
+
+
+def test_fingers_that_have_let_go_of_a_mug_do_not_close_on_it_again(kitchen: Simulator):
+    _, plan = begin(kitchen, [-0.05, 0.0, 0.96], [0.5, -0.5, -0.5, 0.5], door=-2.09)
+    skill = into(plan)
+    for _ in range(40):
+        kitchen.step(np.clip(skill.put_aside.act(), -1.0, 1.0))
+        kitchen.refresh()
+    assert skill.put_in.held()
+    kitchen.data.qvel[:] = 0.0
+    for _ in range(4):
+        kitchen.step(REST)  # the fingers begin to part
+    kitchen.refresh()
+    for pushing in (skill.roll, skill.push_away, skill.drag):
+        assert pushing.act()[6] == OPEN
+    assert run(kitchen, plan, 360)
+
+
+def test_a_hand_that_holds_a_mug_puts_it_down_before_it_opens_the_door(kitchen: Simulator):
+    scene, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0])
+    for _ in range(200):
+        if into(plan).put_in.held() and scene.extent(MUG).bottom > scene.surface + 0.08:
+            break
+        kitchen.step(np.clip(plan.act(), -1.0, 1.0))
+        kitchen.refresh()
+    kitchen.data.joint("microwave_1_microjoint").qpos[0] = -0.3
+    kitchen.refresh()
+    opener = OpenDoor(scene, Hand(scene), "microwave_1")
+    for _ in range(60):
+        action = opener.act()
+        if action[6] == OPEN:
+            break
+        kitchen.step(np.clip(action, -1.0, 1.0))
+        kitchen.refresh()
+    assert action[6] == OPEN
+    assert scene.extent(MUG).bottom < scene.surface + 0.03

@@ -7,26 +7,38 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from lit_distill.sim.scene import Scene
-from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, OPEN, SPEED_M, Hand
-from lit_distill.teachers.microwave import DOOR_OUTSIDE_M, Microwave
+from lit_distill.teachers.hand import (
+    BLOCKED_OPENING_M,
+    CLOSE,
+    FINGERTIP_M,
+    FIRM_COMMAND,
+    OPEN,
+    SPEED_M,
+    Hand,
+)
+from lit_distill.teachers.microwave import DOOR_OUTSIDE_M, FRONT_M, Microwave
 
 # LIBERO's microwave is open below -1.3 rad; at 0 it is shut, and it stops at -2.09 rad.
 OPEN_RAD, PUSH_OPEN_RAD = -1.25, -1.5
 """A door that stands at the first angle leaves room for the hand; one that is being pushed goes further."""
 CLEAR_RAD, WIDE_RAD = -1.75, -2.0
 """How far a door is opened at least that was in the way, and at most; it stops a little further."""
-PUSH_AT_M = 0.15
+PUSH_AT_M = 0.11
 """Distance from the hinge of the place that is pushed: the bar of the door begins at 0.227 m."""
 BELOW_TOP_M = 0.03
 """How far the fingertips reach below the door's upper edge."""
 OVER_TOP_M = 0.02
+CLEAR_BELOW_TOP_M, BESIDE_M = 0.03, 0.1
+"""From so far below the door's upper edge on a rising hand goes sideways too, up to so far from the door."""
 STANDOFF_M = 0.035
 """Distance between the grip site and the side of the door that is pushed, before the fingers come down."""
 WEDGED_RAD = 0.65
 """A hand beside the door that tilts more than this is wedged."""
 LEAD_M = 0.03
-BACK_OUT_M = 0.05
+BACK_OUT_M, RISE_M = 0.05, 0.1
 CLOSED_M = 0.02
+AWAY_M, PUT_DOWN_M = 0.15, 0.02
+"""So far before the front a hand puts down what it holds, and from what height it lets go."""
 ALIGNED_M = 0.015
 
 # Potential.
@@ -52,13 +64,32 @@ class _PushDoor(ABC):
 
     def act(self) -> np.ndarray:
         """See `Skill`."""
+        if held := next((name for name in self.scene.objects if self._grips(name)), None):
+            return self._put_down(held)
         if self.hand.stranded(WEDGED_RAD):
+            if self.microwave.door_touches_arm():
+                rise = np.array([0.0, 0.0, RISE_M]) + BACK_OUT_M * _away(self.microwave, self.outside)
+                return self.hand.reach(rise, np.zeros(3), OPEN)
             return self.hand.go_home(OPEN)
         return push_door(self.scene, self.hand, self.microwave, self.outside)
 
     def remaining(self) -> float:
         """See `Skill`."""
         return _remaining(self.scene, self.microwave, self._angle(), self.outside)
+
+    def _grips(self, name: str) -> bool:
+        """Whether something of an object is between firmly closed fingers, which may not press on it yet."""
+        between = self.scene.opening > BLOCKED_OPENING_M and self.hand.around(self.scene.extent(name))
+        return self.hand.holds(name) or (between and self.scene.closing_command >= FIRM_COMMAND)
+
+    def _put_down(self, name: str) -> np.ndarray:
+        """Action [7] that puts an object in the hand on the table, away from the microwave."""
+        height = self.scene.extent(name).bottom - self.scene.surface
+        if height < PUT_DOWN_M or self.hand.at_rest():
+            return self.hand.wait(OPEN)
+        depth = float(self.microwave.inside(self.scene.eef_position)[1])
+        offset = min(0.0, FRONT_M - AWAY_M - depth) * self.microwave.inwards
+        return self.hand.servo(offset - [0.0, 0.0, height], 0.0, CLOSE)
 
     @abstractmethod
     def _angle(self) -> float:
@@ -133,7 +164,12 @@ def push_door(scene: Scene, hand: Hand, microwave: Microwave, outside: bool) -> 
         offset[2] = low - position[2]
         return hand.servo(offset, 0.0, CLOSE, careful=False)
     if position[2] < over - 0.01:
-        return hand.servo(np.array([0.0, 0.0, over - position[2]]), 0.0, OPEN, careful=False)
+        offset[2] = over - position[2]
+        free = -_off_door(scene, microwave, outside)[1] - BESIDE_M
+        if position[2] < microwave.top - CLEAR_BELOW_TOP_M or free < 0.0:
+            free = 0.0
+        offset[:2] *= min(1.0, free / max(float(np.linalg.norm(offset[:2])), 1e-9))
+        return hand.servo(offset, 0.0, OPEN, careful=False)
     offset[2] = over - position[2]
     return hand.servo(offset, 0.0, CLOSE, careful=False)
 

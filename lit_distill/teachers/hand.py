@@ -42,20 +42,18 @@ FIRM_COMMAND = 0.7
 """Gripper command from which on the fingers press."""
 STILL_CLOSING_M_S = 0.02
 """Fingers that close faster than this have met nothing yet; empty ones take 11 control steps to stop."""
+AT_REST_RAD_S = 0.01
 BELOW_TOP_M = 0.003
 """Fingertips that hold an object reach at least so far below its top."""
 BLOCKED_OPENING_M = 0.012
 """Firmly closed fingers that are still so far apart have something between them."""
-JOINT_7_LIMIT_RAD, JOINT_7_HARD_LIMIT_RAD, UNREACHABLE_COST = 2.6, 2.85, 100.0
-JOINT_7_EASY_RAD, JOINT_7_EASY_COST = 2.3, 10.0
-"""Where two turns follow each other, no limit decides between the ways round but what each radian from the
-easy range on costs: at a limit small errors would change the way, and change it back."""
+JOINT_7_LIMIT_RAD, JOINT_7_HARD_LIMIT_RAD = 2.6, 2.85
+JOINT_7_EASY_RAD, JOINT_7_EASY_COST = 2.3, 4.0
+"""No limit decides between the ways round but what each radian from the easy range on costs, where the hand
+closes and after the turn that follows: at a limit small errors would change the way, and change it back."""
 JOINT_7_FREE_RAD, JOINT_7_COST = 1.9, 4.0
 """The same where the hand turns to an orientation: where joint 7 ends up is then known to 0.3 rad
 only."""
-WHOLE_TURN_RAD = 2 * np.pi
-"""As the turn that follows (`Hand.turn_to`): none does, but joint 7 is kept from its limits all the same,
-where small errors would change the way round."""
 TRAVEL_CLEARANCE_M = 0.05
 
 STRETCHED_RAD, BENT_RAD, PULL_IN_M = -0.5, -0.68, 0.04
@@ -116,7 +114,8 @@ class Hand:
         stretched = self._stretched()
         offset = offset - stretched * PULL_IN_M * self._outwards()
         turn = tilt * max(stretched, np.clip(angle / UPRIGHT_FULL_RAD, UPRIGHT_GAIN, 1.0))
-        turn[2] += yaw * np.clip(2.0 - angle / TILTED_RAD, 0.0, 1.0)
+        largest = FULL_TURN * ROTATION_SCALE_RAD / ROTATION_GAIN
+        turn -= np.clip(yaw, -largest, largest) * self.scene.eef_rotation[:, 2]  # by joint 7, however tilted
         return self.reach(offset, turn, gripper, careful)
 
     def reach(self, offset: np.ndarray, turn: np.ndarray, gripper: float, careful: bool = True) -> np.ndarray:
@@ -221,12 +220,9 @@ class Hand:
 
         def cost(turn: float) -> float:
             there = float(abs(joint_7 - turn))
-            plain = abs(turn) + 0.5 * there
-            if then == 0.0:
-                return plain + UNREACHABLE_COST * (there >= JOINT_7_LIMIT_RAD)
             after = min(abs(joint_7 - turn - each) for each in (then, then - 2 * np.pi, then + 2 * np.pi))
             hard = max(0.0, there - JOINT_7_EASY_RAD) + max(0.0, after - JOINT_7_EASY_RAD)
-            return plain + JOINT_7_EASY_COST * float(hard)
+            return float(abs(turn) + 0.5 * there + JOINT_7_EASY_COST * hard)
 
         return float(min((error, error - np.pi, error + np.pi), key=cost))
 
@@ -269,6 +265,10 @@ class Hand:
         """Whether the fingers have closed as far as they can: whatever they missed, they missed."""
         closing = self.scene.opening_speed < -STILL_CLOSING_M_S
         return self.scene.closing_command >= FIRM_COMMAND and not closing
+
+    def at_rest(self) -> bool:
+        """Whether the arm does not move."""
+        return bool(np.abs(self.scene.joint_velocities).max() < AT_REST_RAD_S)
 
     def within_reach(self, point: np.ndarray) -> bool:
         """Whether the hand, leaning if need be, can bring the grip site to a point [3]."""

@@ -19,11 +19,13 @@ from lit_distill.teachers.vectors import cross
 LYING, STRAIGHT = 0.74, 0.985
 """Upward component of the axis of a mug, either way up, from which on it does not lie, and from which on it
 stands straight: in between the hand leans as the mug does."""
+LEANING = 0.93
+"""The same below which a mug leans: one that is on the table, on its handle."""
 HANDLE_LENGTH_M = 0.052
 """Of a handle, along the mug's axis, where the fingers take all of it."""
 LOWEST_M = 0.018
 """Height above the table of a grip site whose fingertips just stay clear of it."""
-AT_HANDLE_M = 0.025
+AT_HANDLE_M = 0.02
 HANDLE_ENDS = (0.15, 0.95)
 """Which part of a mug's height has the handle beside it."""
 ALONG = 0.7
@@ -75,6 +77,11 @@ def mug_hold(scene: Scene, name: str) -> MugHold | None:
 def lies(scene: Scene, name: str) -> bool:
     """Whether a mug lies on its side."""
     return bool(abs(scene.rotation(name)[2, 2]) < LYING)
+
+
+def leans(scene: Scene, name: str) -> bool:
+    """Whether a mug neither lies nor stands nearly straight, either way up."""
+    return not lies(scene, name) and bool(abs(scene.rotation(name)[2, 2]) < LEANING)
 
 
 def held_by_handle(scene: Scene, name: str) -> bool:

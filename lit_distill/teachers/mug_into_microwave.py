@@ -16,11 +16,11 @@ from lit_distill.teachers.destinations import Destination, Placement
 from lit_distill.teachers.door import OpenWide
 from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.grasp_choice import reachable, wrist_aside
-from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, OPEN, WHOLE_TURN_RAD, Hand
+from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, OPEN, Hand
 from lit_distill.teachers.hand_box import Boxes, hits, pointing_down
 from lit_distill.teachers.microwave import FRONT_M
 from lit_distill.teachers.mug_grasps import mug_grasps
-from lit_distill.teachers.mug_holds import cup_centre, lies, mug_hold
+from lit_distill.teachers.mug_holds import cup_centre, leans, lies, mug_hold
 from lit_distill.teachers.pick_place import ALIGN_HIGH_M
 from lit_distill.teachers.push_mug import PushAway, Roll
 from lit_distill.teachers.pushing import Push
@@ -38,11 +38,14 @@ ASIDE_ANGLES_RAD = np.radians([0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0])
 CLEAR_OF_FRONT_M, ON_TOP_M, LOWEST_TIP_M, PRESS_M, DRAG_M = 0.06, 0.04, 0.03, 0.02, 0.02
 """Dragging: how far the hand stays before the front, how far beside the middle of the mug it still drags, how
 low the fingertips go, how far below where they touch it the hand is sent, and how far ahead."""
+BY_END_M, ALONG = 0.03, 0.5
+"""So far from its middle a lying mug is pressed on, and the share of its direction that leads out of the
+microwave where it is dragged along it."""
 ABOVE_M = 0.005
-DRAG_TO_M, DRAG_ANGLES_RAD = np.array([0.0, -0.4, 0.0]), np.radians([0.0, 30.0, 60.0, 90.0])
+DRAG_TO_M, DRAG_ANGLES_RAD = np.array([0.0, -0.4, 0.0]), np.radians([0.0, 30.0, -30.0, 60.0, -60.0, 90.0])
 """Where to, in the microwave's frame, and the directions there along which the closed fingers may lie."""
-IN_THE_OPEN_M = 0.12
-"""A mug whose middle is so far before the front can be rolled."""
+IN_THE_OPEN_M, ROLLS_M = 0.12, 0.06
+"""A mug whose middle is so far before the front need not be dragged on, or can be rolled."""
 OPEN_ENOUGH_RAD = -1.85
 """A door that is open further is not opened for more room: whatever comes over it knocks it back so far."""
 BACK_OUT_M, LOWER_M = 0.05, 0.03
@@ -104,35 +107,47 @@ class Drag(CarryByDoor):
         hand, scene = self.hand, self.scene
         if hand.stranded():
             return hand.go_home(CLOSE)
+        if self._around_mug():
+            return self._withdraw()
         target, microwave = scene.extent(self.target), self.microwave
-        point = microwave.inside(cup_centre(scene, self.target))
+        along = self._along()
+        point = microwave.inside(cup_centre(scene, self.target) + BY_END_M * along)
         point[1] = min(point[1], FRONT_M - CLEAR_OF_FRONT_M)
         point = microwave.outside(point)
         error = point - scene.eef_position
         aside = float(np.linalg.norm(error[:2]))
         axis = self._axis(np.array([*point[:2], target.top + FINGERTIP_M]))
-        yaw = hand.turn_to(axis, WHOLE_TURN_RAD)
+        yaw = hand.turn_to(axis)
         low = scene.eef_position[2] < scene.surface + LOWEST_TIP_M + FINGERTIP_M
         if hand.closed() and aside < ON_TOP_M and (scene.fingers_touching(self.target) or low):
             way = (microwave.outside(DRAG_TO_M) - point) * [1.0, 1.0, 0.0]
-            if lies(scene, self.target):  # along its axis it does not roll
-                along = scene.rotation(self.target)[:, 2] * [1.0, 1.0, 0.0]
-                way = along if along @ way > 0.0 else -along
+            if along @ way > ALONG * np.linalg.norm(way):  # along its axis it does not roll
+                way = along
             step = DRAG_M * way / np.linalg.norm(way) - [0.0, 0.0, 0.0 if low else PRESS_M]
             return hand.servo(step, yaw, CLOSE, careful=False)
         if hand.closed() and aside < ALIGN_HIGH_M and abs(yaw) < ALIGNED_RAD:
             return hand.servo(np.array([*error[:2], -DRAG_M]), yaw, CLOSE)
         over = target.top + FINGERTIP_M + 0.005
+        hover = over + ABOVE_M
         if abs(yaw) > TURN_RAD:  # before the microwave, which would catch a hand that turns in front of it
             point = point - TURN_BEFORE_M * microwave.inwards
-        return hand.servo(self._come(point, over + ABOVE_M, over, self._look()), yaw, CLOSE)
+            hover = max(hover, float(scene.eef_position[2]))
+        return hand.servo(self._come(point, hover, over, self._look()), yaw, CLOSE)
 
     def goes_on(self) -> bool:
         """Whether the fingers press on a mug that is not yet clear of the microwave."""
         point = self.microwave.inside(cup_centre(self.scene, self.target))
-        aside = float(np.linalg.norm((self.scene.eef_position - self.microwave.outside(point))[:2]))
+        pressed = self.microwave.outside(point) + BY_END_M * self._along()
+        aside = float(np.linalg.norm((self.scene.eef_position - pressed)[:2]))
         pressing = self.hand.closed() and aside < ON_TOP_M and self.scene.fingers_touching(self.target) > 0
         return bool(pressing and point[1] > FRONT_M - IN_THE_OPEN_M)
+
+    def _along(self) -> np.ndarray:
+        """Level direction [3] along a lying mug, out of the microwave; zero for one that stands."""
+        along = self.scene.rotation(self.target)[:, 2] * [1.0, 1.0, 0.0]
+        if not lies(self.scene, self.target):
+            return np.zeros(3)
+        return along / np.linalg.norm(along) * -np.sign(along @ self.microwave.inwards)
 
     def _axis(self, point: np.ndarray) -> np.ndarray:
         """Level direction [3] to close along, for pressing at a point [3], that leaves the palm most room."""
@@ -211,13 +226,16 @@ class MugIntoMicrowave:
             return self.make_room
         if not by_door and not otherwise:
             return self.put_in
+        if self._can_be_rolled():
+            return self.roll
         if not self.put_aside.has_room():
             return self.drag if self.push_away.way() is None else self.push_away
-        return self.roll if self._can_be_rolled() else self.put_aside
+        return self.put_aside
 
     def _can_be_rolled(self) -> bool:
-        """Whether the mug lies in the open, on its handle or with the handle up."""
+        """Whether the mug is in the open, lying on its handle or with the handle up, or leaning."""
         scene = self.hand.scene
         depth = self.put_in.microwave.inside(cup_centre(scene, self.target))[1]
-        in_the_open = mug_hold(scene, self.target) is None and depth < FRONT_M - IN_THE_OPEN_M
+        to_be_rolled = mug_hold(scene, self.target) is None or leans(scene, self.target)
+        in_the_open = to_be_rolled and depth < FRONT_M - ROLLS_M
         return bool(in_the_open and self.roll.way() is not None)

@@ -141,6 +141,8 @@ class PickPlace(Traveller):
                 return servo(-0.03 * grasp.approach, 0.0, OPEN)
             if error[2] > -GRASP_HEIGHT_TOLERANCE_M and misaligned < play + 0.012 and sideways < play:
                 return servo(error, yaw, CLOSE)
+            if misaligned < ALIGN_LOW_M + 0.01 and opened and self.hand.at_rest():
+                return servo(error, yaw, CLOSE)  # something keeps it from going on
             if misaligned < ALIGN_LOW_M + 0.01 and opened:
                 # Among the object: centre first, then go down.
                 return servo(error if sideways < ALIGN_GRASP_M else error * [1, 1, 0.3], yaw, OPEN)

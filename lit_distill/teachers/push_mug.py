@@ -8,10 +8,10 @@ from lit_distill.sim.scene import Extent
 from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Placement
 from lit_distill.teachers.grasp import Grasp
-from lit_distill.teachers.hand import FINGERTIP_M, WHOLE_TURN_RAD
+from lit_distill.teachers.hand import FINGERTIP_M
 from lit_distill.teachers.hand_box import Boxes, hits, overlapped, pointing_down
-from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, MUGS, mug_grasps
-from lit_distill.teachers.mug_holds import cup_centre
+from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, MUGS, handle_direction, mug_grasps
+from lit_distill.teachers.mug_holds import cup_centre, leans
 from lit_distill.teachers.pushing import FINGERS_HALF_DEPTH_M, FINGERS_HALF_M, Push
 from lit_distill.teachers.put_in_microwave import WAY_M, CarryByDoor
 
@@ -29,6 +29,10 @@ FREE_AHEAD_M = 0.06
 
 class PushByDoor(CarryByDoor):
     """Pushes a mug with closed fingers; see `skills.Skill`."""
+
+    def act(self) -> np.ndarray:
+        """See `Skill`."""
+        return self._withdraw() if self._around_mug() else super().act()
 
     def way(self) -> Push | None:
         """The push to make, None if there is no room for the hand."""
@@ -70,28 +74,34 @@ class PushAway(PushByDoor):
                 fingers = along * FINGERS_HALF_M + (1.0 - along) * FINGERS_HALF_DEPTH_M
                 behind = 0.5 * scene.width_along(self.target, direction) + BEHIND_M + fingers
                 start = np.array([*(mug.centre - behind * direction)[:2], height])
-                plan = Push(start, direction, axis, turn_after=WHOLE_TURN_RAD, onwards=ONWARDS_M)
+                plan = Push(start, direction, axis, onwards=ONWARDS_M)
                 if self._has_room(plan, boxes):
                     return plan
         return None
 
 
 class Roll(PushByDoor):
-    """Rolls a mug that lies on its handle or with the handle up; see `skills.Skill`."""
+    """Rolls a mug off its handle or from under it, rights one that leans on it; see `skills.Skill`."""
 
     def way(self) -> Push | None:
         """See `PushByDoor`."""
         scene, name = self.scene, self.target
-        axis, shape = scene.rotation(name)[:, 2], MUGS[scene.category(name)]
-        direction = np.array([-axis[1], axis[0], 0.0]) / max(float(np.linalg.norm(axis[:2])), 1e-9)
-        if direction @ self.microwave.inwards > 0.0:
-            direction = -direction
-        centre = cup_centre(scene, name)
-        behind = shape.rim_radius + ROLL_BEHIND_M
-        handle = scene.position(name) + scene.rotation(name) @ np.array(shape.handle)
-        if handle[2] > centre[2]:
+        shape, rotation = MUGS[scene.category(name)], scene.rotation(name)
+        handle = scene.position(name) + rotation @ np.array(shape.handle)
+        centre, behind = cup_centre(scene, name), shape.rim_radius + ROLL_BEHIND_M
+        if leans(scene, name):
+            direction = -handle_direction(scene, name)
+        else:
+            axis = rotation[:, 2]
+            direction = np.array([-axis[1], axis[0], 0.0]) / max(float(np.linalg.norm(axis[:2])), 1e-9)
+            if direction @ self.microwave.inwards > 0.0:
+                direction = -direction
+        if leans(scene, name) or handle[2] > centre[2]:
             centre, behind = handle, 0.5 * HANDLE_WIDTH_M + ROLL_BEHIND_M
-        centre[2] = scene.extent(name).top - ROLL_BELOW_TOP_M
+        if leans(scene, name):
+            centre[2] += FINGERTIP_M
+        else:
+            centre[2] = scene.extent(name).top - ROLL_BELOW_TOP_M
         across = np.array([-direction[1], direction[0], 0.0])
-        plan = Push(centre - behind * direction, direction, across, turn_after=WHOLE_TURN_RAD)
+        plan = Push(centre - behind * direction, direction, across)
         return plan if self._has_room(plan, scene.geom_boxes(self._geoms)) else None

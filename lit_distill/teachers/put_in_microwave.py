@@ -23,31 +23,35 @@ from lit_distill.teachers.hand import (
 )
 from lit_distill.teachers.hand_box import Boxes, hits
 from lit_distill.teachers.microwave import ALIGNED_M, FLOOR_M, FRONT_M, REST_M, Microwave
-from lit_distill.teachers.mug_holds import MugHold, cup_centre, held_by_handle, lies, mug_hold
-from lit_distill.teachers.pick_place import RELEASE_STEPS, PickPlace
+from lit_distill.teachers.mug_holds import MugHold, cup_centre, held_by_handle, leans, lies, mug_hold
+from lit_distill.teachers.pick_place import AROUND_M, RELEASE_STEPS, PickPlace
 from lit_distill.teachers.pushing import Push
 from lit_distill.teachers.vectors import orientation
 
 LEAST_INWARDS_M = -0.085
 """A mug whose middle is so deep stays inside when it is let go; the door pushes it further."""
-REGION_M = -0.085
+REGION_M = -0.072
 """How deep the mug's origin has to be in the end, unless it lies with its base to the door; LIBERO's region
 begins a little deeper."""
+SHUT_RAD = -0.05
+"""A door that is open no further has pushed what it pushes."""
 HAND_REST_M = -0.13
 """Where the hand stops, inwards in the microwave's frame: before its front."""
-WAIT_M, TURN_M = 0.045, 0.06
+WAIT_M, TURN_M = 0.045, 0.14
 """So far before the front the foremost part of mug and hand waits until the mug can enter, and is turned."""
-TURNED_RAD, TURN_AT_M = 0.5, -0.01
+TURNED_RAD, TURN_AT_M = 0.9, -0.01
 """From which turn on it is turned there, and how far to the right: away from the door."""
 AT_LIP_M = 0.02
 CARRY_M = 0.014
 """Height of the mug's bottom above the floor of the microwave while it enters."""
-LOWEST_ENTRY_M, BELOW_FLOOR_M = 0.006, -0.003
+CARRY_HIGH_M = 0.1
+"""The same while it is turned: whatever shakes the hand there, the mug hits neither table nor microwave."""
+LOWEST_ENTRY_M, HIGHEST_ENTRY_M, BELOW_FLOOR_M = 0.006, 0.026, -0.003
 ALIGNED_RAD = 0.2
 RELEASE_M, LET_GO_M, DROP_LYING_M = 0.006, 0.01, 0.035
 """How near to where it stops the hand goes down, and how high the bottom of a mug may be that is let go: one
 that lies may tilt in the hand, so that it goes no lower."""
-CLEAR_OF_HOLD_M = 0.06
+CLEAR_OF_HOLD_M, PARTED_M = 0.06, 0.025
 WAY_M = (0.0, 0.06, 0.12)
 """Distances from where the hand takes hold at which there has to be room for it, as it comes."""
 THINNEST_M = 0.004
@@ -57,6 +61,7 @@ LEANS_RAD, LEAN_COST = (0.3, 0.6), 1.0
 """How far a hand may lean away from the microwave, and what a radian of it costs, in radians of turning."""
 FINGER_CORNER_M = 0.02
 """How much lower one corner of the fingertips gets per sine of the lean, with some play."""
+RISE_M = 0.05
 MARGIN_M, DOOR_MARGIN_M = 0.008, 0.02
 """Distance that the hand keeps from things, and from the door."""
 
@@ -86,6 +91,16 @@ class CarryByDoor(PickPlace):
 
     def _held(self) -> bool:
         return self.held()
+
+    def _around_mug(self) -> bool:
+        """Whether fingers that are not closed surround the mug, which they may just have let go."""
+        apart = self.scene.opening > BLOCKED_OPENING_M
+        return apart and self.hand.around(self.scene.extent(self.target), AROUND_M)
+
+    def _withdraw(self) -> np.ndarray:
+        """Action [7] of fingers that surround the mug: they part, then they rise."""
+        rise = RISE_M if self.scene.closing_command <= OPEN else 0.0
+        return self.hand.servo(np.array([0.0, 0.0, rise]), 0.0, OPEN)
 
     def _in_the_way(self, obstacles: dict[str, Obstacle]) -> list[Extent]:
         around = [self.microwave.door_extent()] if obstacles else []  # there is room around the goal
@@ -122,13 +137,14 @@ class PutInMicrowave(CarryByDoor):
         """Whether the mug is inside, or will be once the door pushes it, and the hand has let go of it."""
         hold = mug_hold(self.scene, self.target)
         away = hold is None or np.linalg.norm(hold.grasp.position - self.scene.eef_position) > CLEAR_OF_HOLD_M
-        let_go = not self.hand.holds(self.target) and (away or self.scene.closing_command <= OPEN)
+        parted = hold is not None and self.scene.opening > hold.grasp.width + PARTED_M
+        let_go = not self.hand.holds(self.target) and (away or parted or self.scene.closing_command <= OPEN)
         return bool(let_go and self.inside())
 
     def inside(self) -> bool:
         """Whether the mug is in the region, or so far on the floor that the door will push it there."""
-        if self.destination.reached():
-            return True
+        if self.destination.reached() or self.microwave.angle > SHUT_RAD:
+            return self.destination.reached()
         corners = self.microwave.inside(self.scene.corners(self.target))
         origin = self.microwave.inside(self.scene.position(self.target))[1]
         centre = self.microwave.inside(cup_centre(self.scene, self.target))[1]
@@ -143,7 +159,7 @@ class PutInMicrowave(CarryByDoor):
     def blocked(self) -> tuple[bool, bool]:
         """Whether there is no room for the hand to take hold: because of the door, for another reason."""
         hold = mug_hold(self.scene, self.target)
-        if hold is None:
+        if hold is None or leans(self.scene, self.target):
             return False, True
         return self._best(hold)[1]
 
@@ -197,19 +213,30 @@ class PutInMicrowave(CarryByDoor):
         if hold is None or self.scene.closing_command < FIRM_COMMAND:
             return self.hand.wait(CLOSE)
         right, foremost, bottom, left = self._where(target)
+        if self._askew():
+            down = self.microwave.turned(np.array([0.0, min(0.0, -WAIT_M - foremost), 0.0]))
+            down[2] = self.scene.surface - target.bottom
+            return self.hand.servo(down, 0.0, CLOSE)
         yaw = self.hand.turn_by(self._turn(hold))
         aligned = abs(REST_M[0] - right) < ALIGNED_M and abs(yaw) < ALIGNED_RAD
         if abs(yaw) > TURNED_RAD:
-            offset = np.array([TURN_AT_M - right, -TURN_M - foremost, CARRY_M - bottom])
+            offset = np.array([TURN_AT_M - right, -TURN_M - foremost, CARRY_HIGH_M - bottom])
         else:
             offset = np.array([REST_M[0] - right, -WAIT_M - foremost, CARRY_M - bottom])
         if foremost > -AT_LIP_M and bottom < BELOW_FLOOR_M:
             offset[:2] = 0.0  # before the step up to the floor: rise
-        elif foremost > 0.0 or (bottom > LOWEST_ENTRY_M and aligned):
+        elif foremost > 0.0 or (LOWEST_ENTRY_M < bottom < HIGHEST_ENTRY_M and aligned):
             offset[1] = left
             if left < 2 * RELEASE_M:
                 offset[2] = -bottom
         return self.hand.servo(self.microwave.turned(offset), yaw, CLOSE)
+
+    def _askew(self) -> bool:
+        """Whether a mug that stood when it was taken has turned in the hand: it is set down and taken anew.
+
+        It would fall out of the microwave when it is let go.
+        """
+        return leans(self.scene, self.target)
 
     def _where(self, target: Extent) -> tuple[float, float, float, float]:
         """Of the held mug, in the microwave's frame, m.
@@ -225,7 +252,9 @@ class PutInMicrowave(CarryByDoor):
         return right, max(mug, microwave.foremost_of_hand()) - FRONT_M, float(bottom), left
 
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
-        _, _, bottom, left = self._where(target)
+        _, foremost, bottom, left = self._where(target)
+        if self._askew():
+            return foremost < 0.0 and target.bottom < self.scene.surface + LET_GO_M
         at_handle = held_by_handle(self.scene, self.target)
         highest = DROP_LYING_M if lies(self.scene, self.target) else LET_GO_M
         return bool(at_handle and left < 2 * RELEASE_M and -0.01 < bottom < highest)
