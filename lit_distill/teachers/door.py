@@ -11,7 +11,6 @@ from lit_distill.teachers.hand import (
     BLOCKED_OPENING_M,
     CLOSE,
     FINGERTIP_M,
-    FIRM_COMMAND,
     OPEN,
     SPEED_M,
     Hand,
@@ -78,9 +77,9 @@ class _PushDoor(ABC):
         return _remaining(self.scene, self.microwave, self._angle(), self.outside)
 
     def _grips(self, name: str) -> bool:
-        """Whether something of an object is between firmly closed fingers, which may not press on it yet."""
+        """Whether something of an object is between closed fingers, whether or not they press on it now."""
         between = self.scene.opening > BLOCKED_OPENING_M and self.hand.around(self.scene.extent(name))
-        return self.hand.holds(name) or (between and self.scene.closing_command >= FIRM_COMMAND)
+        return self.hand.holds(name) or (between and self.hand.closed())
 
     def _put_down(self, name: str) -> np.ndarray:
         """Action [7] that puts an object in the hand on the table, away from the microwave."""

@@ -274,6 +274,10 @@ class Hand:
         """Whether the hand, leaning if need be, can bring the grip site to a point [3]."""
         return self._stretch(point, MAX_LEAN_RAD) <= REACH_M
 
+    def reaches_down_to(self, point: np.ndarray) -> bool:
+        """Whether the hand, pointing down, can bring the grip site to a point [3]."""
+        return self.lean(point) == 0.0
+
     def lean(self, point: np.ndarray) -> float:
         """How far (rad) the hand has to lean outwards to bring the grip site to a point [3]."""
         excess = self._stretch(point, 0.0) - REACH_M

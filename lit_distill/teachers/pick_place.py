@@ -188,7 +188,8 @@ class PickPlace(Traveller):
             apart[self.onto] = 0.0  # the highest of them
         nearest = min(sorted(apart), key=lambda name: apart[name])
         corners, sides = self.scene.corners(self.target), level_axes(self.scene, nearest)
-        return grasp, plan_push(corners, self.scene.corners(nearest), sides, boxes)
+        plan = plan_push(corners, self.scene.corners(nearest), sides, boxes, self.hand.reaches_down_to)
+        return grasp, plan
 
     # -- place -------------------------------------------------------------------------------------
 
