@@ -23,6 +23,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lit_distill.arguments import PARSER_MODE, OneLineErrorMixin, parse
 from lit_distill.cli import LIGHTNING_COMMANDS, PROGRAM
 from lit_distill.errors import LitDistillError
+from lit_distill.teacher_option import set_teacher
 
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
 CHECKPOINT_WORDS = ("best", "last", "hpc")
@@ -78,6 +79,22 @@ class DistillCLI(LightningCLI):
         """Lightning's commands, without `predict`: none of our data modules has anything to predict from."""
         known = LightningCLI.subcommands()
         return {name: known[name] for name in LIGHTNING_COMMANDS}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add `--teacher`, as other commands have it."""
+        parser.add_argument(
+            "--teacher",
+            type=dict[str, Any],
+            default={},
+            help="which teacher is asked wherever the configuration asks one: `class_path` and, if it takes "
+            "any, `init_args`; left out: as the configuration says",
+        )
+
+    def before_instantiate_classes(self) -> None:
+        """Put the teacher of the command line where one is asked."""
+        config = self.config[self.config.subcommand]
+        if config["teacher"]:
+            set_teacher(config, config["teacher"])
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse as Lightning does, with one-line errors and no warning that sys.argv holds something too."""

@@ -566,6 +566,41 @@ class ParseOnlyCLI(DistillCLI):
         pass
 
 
+@pytest.mark.parametrize("name", ["bc", "dagger_fast", "awac"])
+def test_one_option_puts_a_teacher_wherever_a_file_asks_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    fake = "lit_distill.sim.fake.FakeTeacher"
+    cli = ParseOnlyCLI(["fit", "--config", f"conf/{name}.yaml", "--teacher.class_path", fake])
+    config = cli.config["fit"].as_dict()
+    collections = [
+        value for key, value in config["data"]["init_args"].items() if key.startswith("collect") and value
+    ]
+    collections += [
+        callback["init_args"]["collect"]
+        for callback in config["trainer"]["callbacks"]
+        if "DAggerRounds" in callback["class_path"]
+    ]
+    assert len(collections) == {"bc": 1, "dagger_fast": 2, "awac": 2}[name]
+    assert all(settings["teacher"] == {"class_path": fake} for settings in collections)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--teacher.class_pth", "x"], "teacher.class_pth: no such key"),
+        (["--teacher.class_path", "x", "--data.collect", "null"], "--teacher: no teacher is asked"),
+    ],
+)
+def test_a_teacher_that_is_misspelt_or_that_nobody_asks_is_refused(
+    options: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    with pytest.raises(LitDistillError, match=said):
+        ParseOnlyCLI(["fit", "--config", "conf/bc.yaml", *options])
+
+
 def test_there_are_configurations() -> None:
     assert CONFIGS
 

@@ -28,6 +28,7 @@ from lit_distill.study.pipeline import run_with
 from lit_distill.study.stages import Beside, Study, changed
 from lit_distill.study.summary import duration
 from lit_distill.study.training import FitConfig
+from lit_distill.teachers.spec import EMBEDDED_TEACHER
 
 TASK = "custom_libero_object_ketchup"
 OTHER = "custom_libero_object_milk"
@@ -378,7 +379,6 @@ def dagger_config(**changes: Any) -> dict[str, Any]:
         "rounds": 2,
         "collect": {
             "episodes": 2,
-            "teacher": {"class_path": "lit_distill.sim.fake.FakeTeacher"},
             "image_size": 32,
             "workers": 0,
         },
@@ -474,15 +474,16 @@ def test_a_dagger_file_that_begins_elsewhere_is_refused_before_anything_runs(
         ("tiny_awac", "data.init_args.collect_student.teacher"),
     ],
 )
-def test_students_rollouts_that_another_teacher_would_label_are_refused_before_anything_runs(
+def test_a_file_that_names_another_teacher_is_refused_before_anything_runs(
     awac: Study, commands: CommandsInThisProcess, name: str, key: str
 ) -> None:
     path = Path(f"{name}.yaml")
     content = yaml.safe_load(path.read_text())
     part = content["trainer"]["callbacks"][1] if name == "tiny_dagger" else content["data"]
-    part["init_args"]["collect" if name == "tiny_dagger" else "collect_student"].pop("teacher")
+    settings = part["init_args"]["collect" if name == "tiny_dagger" else "collect_student"]
+    settings["teacher"] = {"class_path": EMBEDDED_TEACHER}
     path.write_text(yaml.safe_dump(content))
-    line = f"^{path}: the rollouts of .*EmbeddedTeacher.*FakeTeacher.*; set {key} in that file to the latter$"
+    line = f"^{path}: the rollouts of .*EmbeddedTeacher.*FakeTeacher.*; leave {key} out of that file$"
     with pytest.raises(LitDistillError, match=line) as caught:
         run_with(commands, [TASK], awac)
     assert "\n" not in str(caught.value) and not commands.commands
@@ -504,7 +505,6 @@ def awac_config() -> dict[str, Any]:
         "init_args": {"network": TINY["model"]["init_args"]["network"], "init_from": init_from},  # type: ignore[index]
     }
     rollouts = {"student": init_from, "episodes": 20, "image_size": 32, "workers": 0}
-    rollouts["teacher"] = {"class_path": "lit_distill.sim.fake.FakeTeacher"}
     config["data"] = {
         "class_path": "datamodules.replay.ReplayDataModule",
         "init_args": {"task": TASK, "batch_size": 8, "steps_per_epoch": 4, "collect_student": rollouts},
@@ -535,6 +535,7 @@ def test_awac_follows_dagger_with_its_students_rollouts_and_is_reused(
     assert {"draw", "students", "meshes", "execute_steps"} <= result["config"]["data"].keys()
     assert result["config"]["training"]["init_from"] == f"runs/tiny_dagger/{TASK}/best.ckpt"
     said = capsys.readouterr().out
+    assert said.count("--teacher '{") == 5  # fit and test of DAgger and AWAC, evaluate
     assert f"{Path('data') / TASK}: student success" in said
     assert "steps, ms per chunk (p50): teacher / bc / dagger / awac" in said
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import wilson_interval
+from lit_distill.study.figure import draw
 from lit_distill.study.report import report
 
 MACHINE = {
@@ -158,6 +159,23 @@ def test_the_figure_is_a_picture_that_shows_the_numbers(results: Path) -> None:
     before = picture.read_bytes()
     write(results, "butter", "bc", 7)
     assert report("handmade", str(results))[2].read_bytes() != before
+
+
+def test_the_legend_says_once_what_all_methods_share_and_fits_into_the_figure() -> None:
+    shared = "(50 eval states, 8 of 16 executed)"
+    counts: list[tuple[int, int] | None] = [(1, 2)]
+    methods = ("teacher", "bc", "dagger", "awac", "awac_unshaped", "control_executed", "control_teacher")
+    for labels in (
+        [f"{name} {shared}" for name in methods],
+        [f"{name} {shared}" for name in methods] + ["x"],
+    ):
+        figure = draw(["some_task"], [(label, counts) for label in labels])
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        shown = [text.get_text() for text in legend.get_texts()]
+        assert shown == (list(methods) if labels[-1] != "x" else labels)
+        box, canvas = legend.get_window_extent(), figure.bbox
+        assert canvas.x0 <= box.x0 and box.x1 <= canvas.x1
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lit_distill.evaluation import wilson_interval
 from lit_distill.study.summary import short
@@ -12,6 +12,11 @@ from lit_distill.study.summary import short
 MANY_TASKS = 20
 """From so many tasks on, the bars lie and the names are cut to `NAME_LENGTH` letters."""
 NAME_LENGTH = 60
+LETTERS_PER_INCH, HANDLE_LETTERS = 11.0, 8.0
+"""Width of the legend's letters, and of what stands beside each label, as many letters."""
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Series = tuple[str, list[tuple[int, int] | None]]
 """A method's label, and its successes and episodes of each task, None where there is no result."""
@@ -23,6 +28,13 @@ def success_figure(tasks: Sequence[str], series: Sequence[Series]) -> bytes:
     Returns:
         A PNG.
     """
+    buffer = io.BytesIO()
+    draw(tasks, series).savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def draw(tasks: Sequence[str], series: Sequence[Series]) -> Figure:
+    """The figure of `success_figure`."""
     from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
     lying = len(tasks) >= MANY_TASKS
@@ -30,7 +42,8 @@ def success_figure(tasks: Sequence[str], series: Sequence[Series]) -> bytes:
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(series)
-    for number, (label, counts) in enumerate(series):
+    labels, common = _labels([label for label, _ in series])
+    for number, (label, (_, counts)) in enumerate(zip(labels, series, strict=True)):
         offset = (number - (len(series) - 1) / 2) * width
         places = [index + offset for index, count in enumerate(counts) if count]
         known = [count for count in counts if count]
@@ -52,10 +65,18 @@ def success_figure(tasks: Sequence[str], series: Sequence[Series]) -> bytes:
         axes.set(ylim=(0.0, 1.05), ylabel="success rate")
     axes.grid(axis="x" if lying else "y", alpha=0.3)
     axes.set_axisbelow(True)
-    figure.legend(loc="outside upper center", ncols=min(3, len(series)), frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
-    return buffer.getvalue()
+    columns = int(size[0] * LETTERS_PER_INCH / (max(map(len, labels)) + HANDLE_LETTERS))
+    columns = max(1, min(columns, len(series)))
+    figure.legend(loc="outside upper center", ncols=columns, title=common, frameon=False)
+    return figure
+
+
+def _labels(labels: list[str]) -> tuple[list[str], str]:
+    """Labels such as `bc (50 eval states)`, and what all of them have in the brackets, "" if it differs."""
+    parts = [label.partition(" (") for label in labels]
+    if len({rest for _, _, rest in parts}) > 1:
+        return labels, ""
+    return [name for name, _, _ in parts], parts[0][2].removesuffix(")")
 
 
 def _cut(name: str) -> str:

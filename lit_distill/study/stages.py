@@ -22,6 +22,7 @@ from lit_distill.shards import discard
 from lit_distill.study.evaluate import teacher_config
 from lit_distill.study.stored import stored_result
 from lit_distill.study.training import FitConfig, Training
+from lit_distill.teachers.spec import TeacherSpec
 
 TEACHER, DAGGER, AWAC = "teacher", "dagger", "awac"
 
@@ -34,6 +35,7 @@ class Student(NamedTuple):
         config: YAML file for `fit` and `test`.
         options: keys of that file with other values.
         fit, test: what its stages are called.
+        teacher: labels what it collects where its file names no teacher; None: the embedded one.
     """
 
     method: str
@@ -41,6 +43,7 @@ class Student(NamedTuple):
     options: dict[str, Any]
     fit: str
     test: str
+    teacher: dict[str, Any] | None
 
     def result(self, task: str, study: Study) -> ResultName:
         """Which result is its own."""
@@ -48,7 +51,7 @@ class Student(NamedTuple):
 
     def fit_config(self, task: str) -> FitConfig:
         """Its file, as it is for one task."""
-        return FitConfig(self.config, task, self.options)
+        return FitConfig(self.config, task, self.options, self.teacher)
 
     def arguments(self, task: str, study: Study) -> list[str]:
         """Of `fit` and `test`: the teacher's data are what `collect` made, `fit` makes none of them."""
@@ -57,6 +60,8 @@ class Student(NamedTuple):
         options = ["--config", self.config, "--data.task", task, teacher_data, "null"]
         if study.root != Study.root:
             options += ["--data.root", study.root]
+        if config.teacher is not None:
+            options += ["--teacher", json.dumps(config.teacher)]
         for key in self.options:
             value = config.option(key)
             options += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
@@ -98,16 +103,18 @@ class Study:
     @property
     def students(self) -> list[Student]:
         """In the order in which they are trained: each of a chain begins with the one before it."""
-        students = [Student(self.method, self.fit_config, self.fit_options, "fit", "test")]
+        spec = self.collect.teacher_spec()
+        teacher = None if spec == TeacherSpec() else asdict(spec)
+        students = [Student(self.method, self.fit_config, self.fit_options, "fit", "test", teacher)]
         for method, config, options in (
             (DAGGER, self.dagger_config, self.dagger_options),
             (AWAC, self.awac_config, self.awac_options),
         ):
             if config is not None:
-                students.append(Student(method, config, options, method, f"test {method}"))
+                students.append(Student(method, config, options, method, f"test {method}", teacher))
         for method, beside in self.beside_awac.items():
             options = {"trainer.logger.init_args.name": method + "/${data.init_args.task}", **beside.options}
-            students.append(Student(method, beside.config, options, method, f"test {method}"))
+            students.append(Student(method, beside.config, options, method, f"test {method}", teacher))
         return students
 
 
@@ -131,17 +138,18 @@ class Stage(NamedTuple):
 def check_students(task: str, study: Study) -> None:
     """Raise LitDistillError unless every student begins with the checkpoint that the one before it writes.
 
-    One beside AWAC begins where that does, and has a folder of its own. What is collected on the way must be
-    labelled by the teacher of the pipeline: labels of two are never mixed.
+    One beside AWAC begins where that does, and has a folder of its own. What is collected on the way is
+    labelled by the teacher of the pipeline: labels of two are never mixed, so a file that names another one
+    is refused.
     """
     configs = [student.fit_config(task) for student in study.students]
     for student, config in zip(study.students, configs, strict=True):
-        if config.labels is not None and config.labels[1] != study.collect.teacher_spec():
-            key, other = config.labels
+        key, other = config.labels or ("", None)
+        if other is not None and other != study.collect.teacher_spec():
             theirs, wanted = (json.dumps(asdict(spec)) for spec in (other, study.collect.teacher_spec()))
             raise LitDistillError(
                 f"{student.config}: the rollouts of {student.method} would be labelled by {theirs}, the "
-                f"teacher's by {wanted} (collect.teacher); set {key} in that file to the latter"
+                f"teacher's by {wanted} (collect.teacher); leave {key} out of that file"
             )
     folders = [config.checkpoints for config in configs]
     for number, (student, config) in enumerate(zip(study.students[1:], configs[1:], strict=True), 1):

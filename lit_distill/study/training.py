@@ -25,6 +25,7 @@ from lit_distill.lightning_cli import DEFAULTS
 from lit_distill.manifest import Manifest, stands_for
 from lit_distill.networks.checkpoint import checkpoint_sha256
 from lit_distill.schema import DAGGER, STUDENT, TEACHER
+from lit_distill.teacher_option import set_teacher
 from lit_distill.teachers.spec import TeacherSpec
 
 NOTE_NAME, BEST_NAME, LAST_NAME = "fit.json", "best.ckpt", "last.ckpt"
@@ -47,13 +48,23 @@ class FitConfig:
         makes: how the sources begin whose rollouts it collects itself (DAgger's rounds, AWAC's student), None
             without any.
         teacher_data: option of the data module with which it would collect the teacher's.
-        labels: who labels the rollouts that it collects itself, by the key that says so; None without any.
+        labels: the key that says who labels the rollouts that it collects itself, and the teacher that it
+            names, None if it names none; None without any such rollouts.
+        teacher: what `fit` has to be told by `--teacher`; None: nothing.
+
+    Args:
+        path: the file.
+        task: a task's name.
+        options: keys of the file with other values.
+        teacher: labels where the file names none; None: the embedded one does.
 
     Raises:
         LitDistillError: not a configuration that the pipeline can use.
     """
 
-    def __init__(self, path: str, task: str, options: dict[str, Any]) -> None:
+    def __init__(
+        self, path: str, task: str, options: dict[str, Any], teacher: dict[str, Any] | None = None
+    ) -> None:
         check_config_file(path)
         config = OmegaConf.merge(OmegaConf.load(DEFAULTS), OmegaConf.load(path))
         assert isinstance(config, DictConfig)
@@ -87,14 +98,16 @@ class FitConfig:
         acts = content["data"].get("init_args", {}).get("collect_student")
         self.makes = DAGGER if rounds else STUDENT if acts else None
         self.teacher_data = "collect_teacher" if replays else "collect"
-        self.labels: tuple[str, TeacherSpec] | None = None
+        self.labels: tuple[str, TeacherSpec | None] | None = None
         for callback in callbacks:
             if _is(callback, "DAggerRounds"):
-                key, settings = "collect.teacher of DAggerRounds", callback["init_args"].get("collect")
-                self.labels = (key, TeacherSpec.of((settings or {}).get("teacher") or {}))
+                settings = callback["init_args"].get("collect") or {}
+                self.labels = ("collect.teacher of DAggerRounds", _named(settings))
         if acts and not rounds:
-            key = "data.init_args.collect_student.teacher"
-            self.labels = (key, TeacherSpec.of(acts.get("teacher") or {}))
+            self.labels = ("data.init_args.collect_student.teacher", _named(acts))
+        self.teacher = teacher if self.labels is not None and self.labels[1] is None else None
+        if self.teacher is not None:
+            set_teacher(content, self.teacher)
         logger = trainer["logger"]["init_args"]
         self.logs = Path(logger["save_dir"]) / logger["name"]
 
@@ -138,6 +151,12 @@ class FitConfig:
                 for shard in source.shards:
                     digest.update(shard.sha256.encode())
         return digest.hexdigest()
+
+
+def _named(settings: dict[str, Any]) -> TeacherSpec | None:
+    """The teacher that settings of a collection name."""
+    teacher = settings.get("teacher")
+    return None if teacher is None else TeacherSpec.of(teacher)
 
 
 def _is(part: dict[str, Any], name: str) -> bool:
