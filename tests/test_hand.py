@@ -65,16 +65,22 @@ def test_of_two_half_turns_the_one_that_joint_7_allows():
     assert hand(with_joints(q7=-2.5)).turn_to(axis(0.3)) == pytest.approx(0.3 - np.pi)
 
 
-@pytest.mark.parametrize("then", [0.0, -1.76])
-def test_of_two_half_turns_the_one_that_was_begun_is_finished(then: float):
-    # Joints 1 and 5, which move on the way, carry the place where joint 7 ends up along: here by a tenth.
-    joint_7, ended_up = 0.0, []
+@pytest.mark.parametrize(
+    ("start", "then", "ends_up", "carried"),
+    [(1.6, 0.0, 2.5, 0.05), (0.0, -1.76, 0.7, 0.35)],  # near the limit, and at it after the turn that follows
+)
+def test_of_two_half_turns_the_one_that_was_begun_is_finished(
+    start: float, then: float, ends_up: float, carried: float
+):
+    """Although joints 1 and 5, which move on the way, carry the place along where joint 7 ends up."""
+    joint_7, chosen = start, []
     for _ in range(60):
-        turn = hand(with_joints(q7=joint_7)).turn_to(axis(0.1 * joint_7 + joint_7 - 0.8), then)
+        closing = axis(joint_7 - (ends_up + carried * joint_7))
+        turn = hand(with_joints(q7=joint_7)).turn_to(closing, then)
+        chosen.append(joint_7 - turn)
         joint_7 -= np.clip(turn, -0.06, 0.06)
-        ended_up.append(joint_7 - turn)
     assert abs(turn) < 0.06
-    assert np.ptp(ended_up) < 0.5
+    assert np.ptp(chosen) < 0.5
 
 
 def test_a_hand_turns_by_joint_7_however_it_is_tilted():

@@ -164,9 +164,8 @@ def push_door(scene: Scene, hand: Hand, microwave: Microwave, outside: bool) -> 
         return hand.servo(offset, 0.0, CLOSE, careful=False)
     if position[2] < over - 0.01:
         offset[2] = over - position[2]
-        free = -_off_door(scene, microwave, outside)[1] - BESIDE_M
-        if position[2] < microwave.top - CLEAR_BELOW_TOP_M or free < 0.0:
-            free = 0.0
+        clear = position[2] >= microwave.top - CLEAR_BELOW_TOP_M
+        free = max(0.0, -_off_door(scene, microwave, outside)[1] - BESIDE_M) if clear else 0.0
         offset[:2] *= min(1.0, free / max(float(np.linalg.norm(offset[:2])), 1e-9))
         return hand.servo(offset, 0.0, OPEN, careful=False)
     offset[2] = over - position[2]

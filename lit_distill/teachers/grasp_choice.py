@@ -58,7 +58,7 @@ def reachable(grasp: Grasp, hand: Hand) -> bool:
     """
     aside = wrist_aside(grasp)
     way = (grasp.position, grasp.position - COMES_FROM_M * grasp.approach)
-    return not grasp.leans or all(hand.lean(point - aside) == 0.0 for point in way)
+    return not grasp.leans or all(hand.reaches_down_to(point - aside) for point in way)
 
 
 def _cost(grasp: Grasp, hand: Hand, axis_after: np.ndarray | None) -> float:

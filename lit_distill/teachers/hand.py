@@ -77,8 +77,6 @@ IN_LINE_RAD = 0.8
 """A hand that continues the forearm to this angle is turned by joint 5 as well as by joint 7."""
 FLEX_RAD = 1.5
 """How far joint 4 of an overstretched arm is sent back."""
-TILTED_RAD = 0.2
-"""A hand that tilts by twice as much does not turn before it points down."""
 
 
 class Hand:

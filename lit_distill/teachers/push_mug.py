@@ -89,18 +89,16 @@ class Roll(PushByDoor):
         shape, rotation = MUGS[scene.category(name)], scene.rotation(name)
         handle = scene.position(name) + rotation @ np.array(shape.handle)
         centre, behind = cup_centre(scene, name), shape.rim_radius + ROLL_BEHIND_M
+        if leans(scene, name) or handle[2] > centre[2]:
+            centre, behind = handle, 0.5 * HANDLE_WIDTH_M + ROLL_BEHIND_M
         if leans(scene, name):
             direction = -handle_direction(scene, name)
+            centre[2] += FINGERTIP_M
         else:
             axis = rotation[:, 2]
             direction = np.array([-axis[1], axis[0], 0.0]) / max(float(np.linalg.norm(axis[:2])), 1e-9)
             if direction @ self.microwave.inwards > 0.0:
                 direction = -direction
-        if leans(scene, name) or handle[2] > centre[2]:
-            centre, behind = handle, 0.5 * HANDLE_WIDTH_M + ROLL_BEHIND_M
-        if leans(scene, name):
-            centre[2] += FINGERTIP_M
-        else:
             centre[2] = scene.extent(name).top - ROLL_BELOW_TOP_M
         across = np.array([-direction[1], direction[0], 0.0])
         plan = Push(centre - behind * direction, direction, across)

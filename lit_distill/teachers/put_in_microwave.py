@@ -213,7 +213,9 @@ class PutInMicrowave(CarryByDoor):
         if hold is None or self.scene.closing_command < FIRM_COMMAND:
             return self.hand.wait(CLOSE)
         right, foremost, bottom, left = self._where(target)
-        if self._askew():
+        if leans(
+            self.scene, self.target
+        ):  # it turned in the hand and would fall out: set it down, take it anew
             down = self.microwave.turned(np.array([0.0, min(0.0, -WAIT_M - foremost), 0.0]))
             down[2] = self.scene.surface - target.bottom
             return self.hand.servo(down, 0.0, CLOSE)
@@ -231,13 +233,6 @@ class PutInMicrowave(CarryByDoor):
                 offset[2] = -bottom
         return self.hand.servo(self.microwave.turned(offset), yaw, CLOSE)
 
-    def _askew(self) -> bool:
-        """Whether a mug that stood when it was taken has turned in the hand: it is set down and taken anew.
-
-        It would fall out of the microwave when it is let go.
-        """
-        return leans(self.scene, self.target)
-
     def _where(self, target: Extent) -> tuple[float, float, float, float]:
         """Of the held mug, in the microwave's frame, m.
 
@@ -253,7 +248,7 @@ class PutInMicrowave(CarryByDoor):
 
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
         _, foremost, bottom, left = self._where(target)
-        if self._askew():
+        if leans(self.scene, self.target):
             return foremost < 0.0 and target.bottom < self.scene.surface + LET_GO_M
         at_handle = held_by_handle(self.scene, self.target)
         highest = DROP_LYING_M if lies(self.scene, self.target) else LET_GO_M
