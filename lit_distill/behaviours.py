@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # torch is imported where a student acts, and nowhere else
 
 PERTURBED = "+noise"
 """How the name of who acted ends where noise was added to what was executed, as in `student+noise`."""
+SAMPLED = "+sampled"
+"""How it ends where the student's chunk was sampled from its Gaussian and is not its mean."""
 
 
 class Decision(NamedTuple):
@@ -164,6 +166,7 @@ class MixtureBehaviour:
             follow), and an episode stays a chain that imitation and a critic may read alike.
         noise: perturbs the chunks of the student, never a label: a critic learns nothing about other actions
             from a student that always does the same.
+        sample_actions: the student's chunks are sampled from its Gaussian; it must have a log-std head.
     """
 
     def __init__(
@@ -173,9 +176,10 @@ class MixtureBehaviour:
         beta: float,
         hold: int = 0,
         noise: ActionNoise = ActionNoise(),
+        sample_actions: bool = False,
     ) -> None:
         self._teacher, self._policy, self._beta, self._hold = teacher, policy, beta, hold
-        self._noise = noise
+        self._noise, self._sample_actions = noise, sample_actions
         self._running = np.zeros((CHUNK_LENGTH, ACTION_DIM), dtype=np.float32)
         self._acting = TEACHER
         self.teacher: str | None = teacher.identity
@@ -191,17 +195,21 @@ class MixtureBehaviour:
             if random.random() < self._beta:
                 self._acting, self._running = TEACHER, label.actions
             else:
-                self._acting, self._running = STUDENT, self._policy.act(observation)
-                self._perturb(random)
+                self._acting, self._running = self._students(observation, random)
         rows = np.minimum(np.arange(done, done + CHUNK_LENGTH), CHUNK_LENGTH - 1)
         return Decision(self._running[rows], label, self._acting, cost)
 
-    def _perturb(self, random: np.random.Generator) -> None:
-        """Now and then the student's chunk is another one."""
+    def _students(self, observation: Observation, random: np.random.Generator) -> tuple[str, np.ndarray]:
+        """The student's chunk [16, 7], its mean or sampled, now and then perturbed, and what it is called."""
+        if self._sample_actions:
+            name, chunk = STUDENT + SAMPLED, self._policy.sample(observation, random)
+        else:
+            name, chunk = STUDENT, self._policy.act(observation)
         if self._noise.probability:
-            perturbed = self._noise.perturb(self._running, random)
+            perturbed = self._noise.perturb(chunk, random)
             if perturbed is not None:
-                self._acting, self._running = STUDENT + PERTURBED, perturbed
+                name, chunk = STUDENT + PERTURBED, perturbed
+        return name, chunk
 
 
 # -- recipes: small, picklable descriptions from which a worker process builds its behaviour ------------
@@ -235,11 +243,13 @@ class StudentActor:
         checkpoint: path of a student's file, a Lightning checkpoint or a folder that `export` made.
         device: torch device to run it on.
         threads: torch threads, so that a result does not depend on how many workers share the machine.
+        sample_actions: its log-std head is loaded, too, which a checkpoint of AWAC has.
     """
 
     checkpoint: str
     device: str = "cpu"
     threads: int = 1
+    sample_actions: bool = False
 
     def longest_wait(self, queries: int) -> float:
         """A student is here."""
@@ -251,21 +261,23 @@ class StudentActor:
 
     def identity(self) -> dict[str, Any]:
         """What the episodes depend on: the student itself, in whatever file."""
-        from lit_distill.networks.checkpoint import student_sha256
+        from lit_distill.networks.checkpoint import log_std_sha256, student_sha256
 
-        return {"student_sha256": student_sha256(self.checkpoint)}
+        sampled = {"log_std_sha256": log_std_sha256(self.checkpoint)} if self.sample_actions else {}
+        return {"student_sha256": student_sha256(self.checkpoint), **sampled}
 
     def policy(self, task: Task) -> StudentPolicy:
         """Load the student alone."""
         import torch
 
-        from lit_distill.networks.checkpoint import load_student
+        from lit_distill.networks.checkpoint import load_log_std_head, load_student
         from lit_distill.networks.policy import StudentPolicy
 
         row = embedding_row(task)
         torch.set_num_threads(self.threads)
         network = load_student(Path(self.checkpoint), map_location=self.device)
-        return StudentPolicy(network, row, self.device)
+        head = load_log_std_head(self.checkpoint, network, self.device) if self.sample_actions else None
+        return StudentPolicy(network, row, self.device, head)
 
 
 @dataclass(frozen=True)
@@ -326,7 +338,8 @@ class MixtureActor:
         teacher: who labels, and acts with probability `beta`.
         student: who acts otherwise.
         beta: probability, per chunk.
-        hold, noise: see `MixtureBehaviour`.
+        hold, noise: see `MixtureBehaviour`; whether the student's chunks are sampled is
+            `student.sample_actions`.
     """
 
     teacher: TeacherSpec
@@ -346,7 +359,9 @@ class MixtureActor:
     def build(self, task: Task) -> Behaviour:
         """Construct teacher and student in the process that will run them."""
         teacher, policy = self.teacher.build(), self.student.policy(task)
-        return MixtureBehaviour(teacher, policy, self.beta, self.hold, self.noise)
+        return MixtureBehaviour(
+            teacher, policy, self.beta, self.hold, self.noise, self.student.sample_actions
+        )
 
     def identity(self) -> dict[str, Any]:
         """What the episodes depend on, but for `hold`, which follows from the settings of the rollouts."""

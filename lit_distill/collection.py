@@ -49,6 +49,8 @@ class CollectSettings:
         teacher: which teacher: `class_path` and, if it takes any, `init_args`.
         student: checkpoint of a student that acts while the teacher labels every state; null: the teacher
             acts.
+        sample_actions: with a student: its chunks are sampled from its Gaussian, not its mean; it must
+            be a checkpoint of AWAC, the only one with a log-std head.
         noise: perturbs what the teacher, or the student, executes, never the label; off by default, as in the
             paper.
         execute_steps: actions executed of each chunk before whoever acts looks again; 16 as in the paper, 4
@@ -70,6 +72,7 @@ class CollectSettings:
     episodes: int = 50
     teacher: dict[str, Any] = field(default_factory=lambda: {"class_path": EMBEDDED_TEACHER})
     student: str | None = None
+    sample_actions: bool = False
     noise: ActionNoise = field(default_factory=ActionNoise)
     execute_steps: int = CHUNK_LENGTH
     label_every: int = 0
@@ -112,7 +115,13 @@ class CollectSettings:
     def mixture(self, student: str, beta: float) -> MixtureActor:
         """The teacher with probability `beta`, else the student in a checkpoint; the teacher labels."""
         hold = self.execute_steps if self.label_every else 0
-        return MixtureActor(self.teacher_spec(), StudentActor(student), beta, hold, self.noise)
+        return MixtureActor(
+            self.teacher_spec(),
+            StudentActor(student, sample_actions=self.sample_actions),
+            beta,
+            hold,
+            self.noise,
+        )
 
     def rollouts(self, task: Task) -> Rollouts:
         """The teacher's on `teacher` (or `official`) states, or the student's on `student` states.
@@ -127,6 +136,8 @@ class CollectSettings:
             raise LitDistillError(
                 "label_every: is for a student's rollouts; the teacher labels every `execute_steps` steps"
             )
+        if self.sample_actions:
+            raise LitDistillError("sample_actions: is for a student's rollouts; a teacher has no Gaussian")
         split = OFFICIAL_SPLIT if task.suite else TEACHER
         actor = TeacherActor(self.teacher_spec(), self.noise)
         return Rollouts(TEACHER, split, actor, self, files=files_sha256(task))

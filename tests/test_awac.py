@@ -14,9 +14,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from tiny_training import tiny_trainer
 from toy_line import IMAGE_SIZE, LineData, mean_action
 
-from lit_distill.algorithms.awac import AWAC, LOG_STD_MAX, LOG_STD_MIN
+from lit_distill.algorithms.awac import AWAC
 from lit_distill.errors import LitDistillError
-from lit_distill.networks.checkpoint import load_saved_student, load_student, save_student
+from lit_distill.networks.checkpoint import (
+    load_log_std_head,
+    load_saved_student,
+    load_student,
+    save_student,
+)
+from lit_distill.networks.log_std import LOG_STD_MAX, LOG_STD_MIN
 from lit_distill.networks.student import StudentNetwork
 
 STEPS = 6
@@ -195,6 +201,24 @@ def test_the_log_standard_deviation_is_clamped(student: str):
     for bias, clamped in ((100.0, LOG_STD_MAX), (-100.0, LOG_STD_MIN)):
         torch.nn.init.constant_(made.log_std_head[0].bias, bias)  # type: ignore[arg-type]
         assert (made.policy(batch)[1] == clamped).all()  # type: ignore[arg-type]
+
+
+def test_its_checkpoint_brings_the_log_std_head_that_its_actions_are_sampled_with(
+    student: str, tmp_path: Path
+):
+    made = module(student)
+    fit(made, tmp_path).save_checkpoint(tmp_path / "last.ckpt")
+    head = load_log_std_head(tmp_path / "last.ckpt", load_student(tmp_path / "last.ckpt"))
+    features = torch.randn(3, made.network.feature_dim)
+    torch.testing.assert_close(head(features), made.log_std_head(features))
+    assert head(features).std() > 0.0
+    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    checkpoint["state_dict"]["log_std_head.0.bias"] = torch.zeros(3)
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    with pytest.raises(
+        LitDistillError, match=r"^.*other\.ckpt: its log-std head does not fit this version: "
+    ):
+        load_log_std_head(tmp_path / "other.ckpt", made.network)
 
 
 def test_actor_and_critics_have_their_own_learning_rates(student: str, tmp_path: Path):

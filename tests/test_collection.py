@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -22,7 +23,8 @@ from lit_distill.behaviours import ActionNoise
 from lit_distill.collection import CollectSettings, Rollouts, collect, collect_from, collect_missing
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import Manifest
-from lit_distill.networks.checkpoint import save_student
+from lit_distill.networks.checkpoint import load_student, save_student
+from lit_distill.networks.log_std import LOG_STD_MAX, LOG_STD_MIN, LogStdHead
 from lit_distill.query_log import stored_cost
 from lit_distill.remote_shards import LocalFolder
 from lit_distill.schema import ChunkTransition, Observation, TeacherChunk
@@ -453,6 +455,50 @@ def test_noise_changes_what_the_student_executes_and_no_label(tmp_path: Path, st
     assert not any(abs(t.actions[0, 6]) == 1.0 for t in others)
     for transition in perturbed:
         assert transition.teacher_actions is not None and not transition.teacher_actions[:, 2:].any()
+
+
+@pytest.fixture
+def gaussian_student(student: str) -> str:
+    """The same student, with the log-std head that AWAC leaves in its checkpoint."""
+    checkpoint = torch.load(student, weights_only=True)
+    head = LogStdHead(load_student(student).feature_dim)
+    checkpoint["state_dict"] |= {f"log_std_head.{name}": value for name, value in head.state_dict().items()}
+    path = Path(student).with_name("awac.ckpt")
+    torch.save(checkpoint, path)
+    return str(path)
+
+
+def test_a_students_chunks_are_sampled_from_its_gaussian_and_labelled_as_ever(
+    tmp_path: Path, student: str, gaussian_student: str
+):
+    changes = {"noise": ActionNoise(), "episodes": 2}
+    mean = transitions_of(run(tmp_path / "mean", student=student, **changes))
+    folder = run(tmp_path / "sampled", student=gaussian_student, sample_actions=True, **changes)
+    sampled = transitions_of(folder)
+    assert {t.behaviour for t in sampled} == {"student+sampled"}
+    by_state = [next(t for t in found if t.episode == 0 and t.chunk == 0) for found in (mean, sampled)]
+    np.testing.assert_array_equal(*(t.teacher_actions for t in by_state))
+    difference = by_state[1].actions - by_state[0].actions
+    assert 0.5 < difference.std() / np.exp(0.5 * (LOG_STD_MIN + LOG_STD_MAX)) < 1.5
+    again = run(tmp_path / "again", student=gaussian_student, sample_actions=True, **changes)
+    assert stored(again) == stored(folder)
+
+
+def test_a_student_that_answers_by_its_mean_is_another_one_than_one_that_is_sampled(
+    tmp_path: Path, gaussian_student: str
+):
+    changes = {"student": gaussian_student, "noise": ActionNoise(), "episodes": 1}
+    run(tmp_path, **changes)
+    with pytest.raises(LitDistillError, match=r"student episodes here .*log_std_sha256"):
+        run(tmp_path, sample_actions=True, **changes)
+
+
+def test_only_a_student_with_a_log_std_head_can_be_sampled(tmp_path: Path, student: str):
+    line = rf"^{student}: its student has no log-std head .* AWAC trains one"
+    with pytest.raises(LitDistillError, match=line):
+        run(tmp_path, student=student, noise=ActionNoise(), sample_actions=True)
+    with pytest.raises(LitDistillError, match="^sample_actions: is for a student's rollouts"):
+        run(tmp_path, sample_actions=True)
 
 
 def test_sources_lie_side_by_side_and_another_student_is_refused(tmp_path: Path, student: str):

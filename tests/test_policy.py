@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from lit_distill.errors import LitDistillError
+from lit_distill.networks.log_std import LogStdHead
 from lit_distill.networks.policy import StudentPolicy
 from lit_distill.networks.student import StudentNetwork
 from lit_distill.schema import ACTIONS, Observation
@@ -62,3 +63,28 @@ def test_non_finite_actions_are_handed_on(network, observation):
 def test_an_unknown_task_is_refused(network, index):
     with pytest.raises(LitDistillError, match=rf"tasks 0\.\.14, got {index}"):
         StudentPolicy(network, task_index=index)
+
+
+def test_sampled_chunks_have_the_mean_and_the_deviations_of_the_students_gaussian(network, observation):
+    head = LogStdHead(network.feature_dim)
+    with torch.no_grad():
+        head[0].bias.copy_(torch.linspace(-3.0, -1.0, 112))
+    policy = StudentPolicy(network, 3, log_std_head=head)
+    random = np.random.default_rng(0)
+    chunks = np.array([policy.sample(observation, random) for _ in range(500)])
+    assert chunks.dtype == ACTIONS.dtype and chunks.shape[1:] == ACTIONS.shape
+    std = np.exp(np.linspace(-3.0, -1.0, 112)).reshape(16, 7)
+    np.testing.assert_array_less(abs(chunks.mean(0) - policy.act(observation)), 5 * std / np.sqrt(500))
+    np.testing.assert_allclose(chunks.std(0), std, rtol=0.2)
+
+
+def test_the_same_generator_samples_the_same_chunk(network, observation):
+    policy = StudentPolicy(network, 3, log_std_head=LogStdHead(network.feature_dim))
+    one, same, other = (policy.sample(observation, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_nothing_is_sampled_without_a_log_std_head(network, observation):
+    with pytest.raises(LitDistillError, match="^log_std_head: there is none"):
+        StudentPolicy(network, 3).sample(observation, np.random.default_rng(0))

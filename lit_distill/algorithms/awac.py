@@ -57,11 +57,10 @@ from lit_distill.errors import LitDistillError
 from lit_distill.networks.augmentation import RandomShift, shift_views
 from lit_distill.networks.checkpoint import check_there, student_record, warm_start
 from lit_distill.networks.critic import TwinCritic
+from lit_distill.networks.log_std import LogStdHead
 from lit_distill.networks.student import StudentNetwork
-from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, ReplayBatch
+from lit_distill.schema import CHUNK_LENGTH, ReplayBatch
 
-LOG_STD_MIN, LOG_STD_MAX = -5.0, 0.0
-"""Clamp of the log standard deviation (action units); the authors of AWAC use [-6, 0]."""
 USUAL_SAMPLE_SIZE = (0.05, 0.9)
 """Effective sample sizes, as a share of the batch, outside of which the temperature deserves a look."""
 
@@ -123,12 +122,7 @@ class AWAC(LightningModule):
         check_settings(locals())
         check_schedule(schedule)
         self.network = network
-        self.log_std_head = nn.Sequential(
-            nn.Linear(network.feature_dim, CHUNK_LENGTH * ACTION_DIM),
-            nn.Unflatten(-1, (CHUNK_LENGTH, ACTION_DIM)),
-        )
-        nn.init.zeros_(cast(nn.Linear, self.log_std_head[0]).weight)
-        nn.init.constant_(cast(nn.Linear, self.log_std_head[0]).bias, 0.5 * (LOG_STD_MIN + LOG_STD_MAX))
+        self.log_std_head = LogStdHead(network.feature_dim)
         self.critic = TwinCritic(network.feature_dim, execute_steps, critic_hidden)
         self.target_critic = self.critic.frozen_copy()
         self.critic_encoder = copy.deepcopy(network).requires_grad_(False)
@@ -283,7 +277,7 @@ class AWAC(LightningModule):
             batch["agentview"], batch["wrist"], batch["proprio"], batch["task_index"]
         )
         with torch.autocast(features.device.type, enabled=False):
-            return self.network.head(features), self.log_std_head(features).clamp(LOG_STD_MIN, LOG_STD_MAX)
+            return self.network.head(features), self.log_std_head(features)
 
     def _relabelled(
         self, batch: ReplayBatch, features: Tensor, mean: Tensor, log_std: Tensor, q_mean: Tensor

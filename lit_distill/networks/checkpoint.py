@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_distill.errors import LitDistillError
+from lit_distill.networks.log_std import LogStdHead
 from lit_distill.networks.student import StudentNetwork
 from lit_distill.runtime import PolicyError, read_config
 
-PREFIX = "network."
+PREFIX, LOG_STD_PREFIX = "network.", "log_std_head."
 SAFETENSORS = "model.safetensors"
 HOW_TO_MAKE = "`python -m lit_distill fit --config conf/bc.yaml` makes one"
 
@@ -103,8 +104,21 @@ def student_sha256(path: str | Path) -> str:
         LitDistillError: As `load_saved_student`.
     """
     network = load_student(path)
-    digest = hashlib.sha256(json.dumps(network.arguments, sort_keys=True).encode())
-    for name, tensor in sorted(network.state_dict().items()):
+    return _sha256(json.dumps(network.arguments, sort_keys=True), network)
+
+
+def log_std_sha256(path: str | Path) -> str:
+    """Hash of the weights of a student's log-std head.
+
+    Raises:
+        LitDistillError: As `load_log_std_head`.
+    """
+    return _sha256("", load_log_std_head(path, load_student(path)))
+
+
+def _sha256(text: str, module: nn.Module) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
 
@@ -139,6 +153,39 @@ def load_saved_student(path: str | Path, map_location: str | torch.device = "cpu
     ) as error:
         raise LitDistillError(f"{path}: its student does not fit this version: {_one_line(error)}") from None
     return SavedStudent(network.to(map_location).eval(), record.get("task"), record.get("training"))
+
+
+def load_log_std_head(
+    path: str | Path, network: StudentNetwork, map_location: str | torch.device = "cpu"
+) -> LogStdHead:
+    """The log-std head beside a student in a checkpoint of AWAC, in evaluation mode.
+
+    Args:
+        path: The checkpoint.
+        network: The student of the same file.
+        map_location: Where the head's weights are put.
+
+    Raises:
+        LitDistillError: The file cannot be read, or has no such head, or one that does not fit.
+    """
+    read = _read_folder if Path(path).is_dir() else _read_file
+    _, _, state = read(Path(path), map_location)
+    weights = {
+        name.removeprefix(LOG_STD_PREFIX): state[name] for name in state if name.startswith(LOG_STD_PREFIX)
+    }
+    if not weights:
+        raise LitDistillError(
+            f"{path}: its student has no log-std head to sample actions with; AWAC trains one: "
+            "runs/awac/TASK/last.ckpt"
+        )
+    head = LogStdHead(network.feature_dim)
+    try:
+        head.load_state_dict(weights)
+    except RuntimeError as error:
+        raise LitDistillError(
+            f"{path}: its log-std head does not fit this version: {_one_line(error)}"
+        ) from None
+    return head.to(map_location).eval()
 
 
 def warm_start(network: StudentNetwork, path: str | Path, task: str | None = None) -> None:
