@@ -190,3 +190,11 @@ def test_beyond_its_reach_the_hand_leans_outwards():
     leaning = hand().leaning(far)
     assert leaning[0] > 0.1 and np.linalg.norm(leaning) == pytest.approx(1.0)
     assert hand().within_reach(far) and not hand().within_reach(np.array([0.95, 0.0, 0.1]))
+
+
+def test_too_near_to_its_base_the_hand_leans_inwards():
+    near = np.array([0.26, 0.0, 0.05])
+    leaning = hand().leaning(near)
+    assert leaning[0] < -0.05 and np.linalg.norm(leaning) == pytest.approx(1.0)
+    assert hand().within_reach(near) and not hand().reaches_down_to(near)
+    assert not hand().within_reach(np.array([0.19, 0.0, 0.05]))

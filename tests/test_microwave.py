@@ -270,6 +270,49 @@ def test_a_mug_that_leans_on_its_handle_is_righted(kitchen: Simulator):
     assert run(kitchen, plan, 360)
 
 
+JAMS_ON_ITS_HANDLE = [-0.0131, -0.0528, 0.9071], [-0.7113, 0.1975, 0.1725, 0.6522]
+LIES_INSIDE_BASE_OUT = [-0.0797, 0.2604, 1.0072], [0.5683, -0.4732, 0.531, 0.4138]
+LEANS_OUT_OVER_THE_LIP = [-0.0179, 0.2496, 0.9252], [0.6463, 0.3017, -0.2966, 0.6351]
+STANDS_BEHIND_THE_RIGHT_OF_THE_FRONT = [0.0197, 0.2662, 0.9432], [0.2763, -0.0063, 0.0021, 0.961]
+"""Poses from noisy episodes in which the teacher was stuck, or took more than 300 steps."""
+
+
+@pytest.mark.parametrize(
+    "pose",
+    [JAMS_ON_ITS_HANDLE, LIES_INSIDE_BASE_OUT, LEANS_OUT_OVER_THE_LIP, STANDS_BEHIND_THE_RIGHT_OF_THE_FRONT],
+)
+def test_a_mug_that_leans_or_is_partly_inside_is_put_in_without_delay(
+    kitchen: Simulator, pose: tuple[list[float], list[float]]
+):
+    _, plan = begin(kitchen, *pose, door=-2.05)
+    assert plan.progress() > 0.4
+    assert run(kitchen, plan, 240)
+
+
+def test_a_mug_that_the_front_would_catch_is_not_left_to_the_door(kitchen: Simulator):
+    _, plan = begin(kitchen, *STANDS_BEHIND_THE_RIGHT_OF_THE_FRONT, door=-2.05)
+    skill = into(plan)
+    assert not skill.put_in.inside()
+    joint = kitchen.data.joint(f"{MUG}_joint0")
+    joint.qpos[:3] += skill.put_in.microwave.turned(np.array([-0.05, 0.0, 0.0]))
+    kitchen.refresh()
+    assert skill.put_in.inside()
+
+
+def test_a_mug_is_pushed_in_only_through_the_opening(kitchen: Simulator):
+    _, plan = begin(kitchen, *LIES_INSIDE_BASE_OUT, door=-2.05)
+    push_in, joint = into(plan).push_in, kitchen.data.joint(f"{MUG}_joint0")
+    found = push_in.way()
+    assert found is not None
+    np.testing.assert_allclose(found.direction, push_in.microwave.inwards)
+    assert found.approach @ found.direction > 0.5
+    there = joint.qpos[:3].copy()
+    for aside in ([0.15, 0.0, 0.0], [0.0, -0.15, 0.0]):
+        joint.qpos[:3] = there + push_in.microwave.turned(np.array(aside))
+        kitchen.refresh()
+        assert push_in.way() is None
+
+
 def test_a_door_that_is_shut_has_pushed_the_mug_as_deep_as_it_goes(kitchen: Simulator):
     microwave = empty_microwave(kitchen)
     just_before_the_region = microwave.outside(np.array([0.0, -0.076, 0.07]))

@@ -14,7 +14,7 @@ from lit_distill.schema import ACTION_DIM
 from lit_distill.sim.osc import POSITION_SCALE_M, ROTATION_SCALE_RAD
 from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.grasp import DOWN
-from lit_distill.teachers.posture import REACH_M, SHOULDER_M, WRIST_ABOVE_M, WRIST_BEHIND_M
+from lit_distill.teachers.posture import LEAST_REACH_M, REACH_M, SHOULDER_M, WRIST_ABOVE_M, WRIST_BEHIND_M
 from lit_distill.teachers.vectors import swing, twist
 
 OPEN, CLOSE = -1.0, 1.0
@@ -63,8 +63,9 @@ STRETCHED_RAD, BENT_RAD, PULL_IN_M = -0.5, -0.68, 0.04
 AHEAD_S = 0.15
 """So much later a command takes effect."""
 
-MAX_LEAN_RAD = 0.45
-"""Where pointing down does not reach far enough, the hand leans outwards by up to this."""
+MAX_LEAN_RAD, LEANS, LEAN_INWARDS_RAD = 0.45, 10, 0.3
+"""Where pointing down does not reach far enough, or where it would have to reach less far than the arm folds,
+the hand leans outwards or inwards by up to this; in so many steps inwards."""
 
 # Recovery.
 MAX_TILT_RAD = 0.9
@@ -144,7 +145,7 @@ class Hand:
         return swing(self.scene.eef_rotation[:, 2], approach)
 
     def leaning(self, point: np.ndarray) -> np.ndarray:
-        """Direction [3] to point in on the way to a point [3]: down, or outwards to reach further."""
+        """Direction [3] to point in on the way to a point [3]: down, or outwards or inwards to reach it."""
         lean = self.lean(point)
         return np.sin(lean) * self._outwards() - np.array([0.0, 0.0, np.cos(lean)])
 
@@ -270,16 +271,24 @@ class Hand:
 
     def within_reach(self, point: np.ndarray) -> bool:
         """Whether the hand, leaning if need be, can bring the grip site to a point [3]."""
-        return self._stretch(point, MAX_LEAN_RAD) <= REACH_M
+        near, far = (self._stretch(point, lean) for lean in (-LEAN_INWARDS_RAD, MAX_LEAN_RAD))
+        return near >= LEAST_REACH_M and far <= REACH_M
 
     def reaches_down_to(self, point: np.ndarray) -> bool:
         """Whether the hand, pointing down, can bring the grip site to a point [3]."""
         return self.lean(point) == 0.0
 
     def lean(self, point: np.ndarray) -> float:
-        """How far (rad) the hand has to lean outwards to bring the grip site to a point [3]."""
-        excess = self._stretch(point, 0.0) - REACH_M
-        return float(np.clip(excess / WRIST_ABOVE_M, 0.0, MAX_LEAN_RAD))
+        """How far (rad) the hand has to lean outwards to bring the grip site to a point [3].
+
+        Negative where it has to lean inwards: so near to the base the arm cannot be folded.
+        """
+        stretch = self._stretch(point, 0.0)
+        if stretch < LEAST_REACH_M:
+            leans = np.linspace(0.0, -LEAN_INWARDS_RAD, LEANS)
+            enough = (lean for lean in leans if self._stretch(point, lean) > LEAST_REACH_M)
+            return float(next(enough, -LEAN_INWARDS_RAD))
+        return float(np.clip((stretch - REACH_M) / WRIST_ABOVE_M, 0.0, MAX_LEAN_RAD))
 
     def _stretch(self, point: np.ndarray, lean: float) -> float:
         """Distance (m) from shoulder to wrist with the grip site at a point [3]."""

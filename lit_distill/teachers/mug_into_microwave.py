@@ -2,7 +2,7 @@
 
 It is taken by its handle, by a hand that leans away from the microwave if need be, and put in as it is. What
 keeps the hand from the handle is removed first: the door is opened further, the mug is put aside, pushed or
-dragged away from the microwave, or rolled off its handle.
+dragged away from the microwave, or rolled off its handle. One that is partly inside is pushed in.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from lit_distill.teachers.microwave import FRONT_M
 from lit_distill.teachers.mug_grasps import mug_grasps
 from lit_distill.teachers.mug_holds import cup_centre, leans, lies, mug_hold
 from lit_distill.teachers.pick_place import ALIGN_HIGH_M
-from lit_distill.teachers.push_mug import PushAway, Roll
+from lit_distill.teachers.push_mug import PushAway, PushIn, Roll
 from lit_distill.teachers.pushing import Push
 from lit_distill.teachers.put_in_microwave import ALIGNED_RAD, LEANS_RAD, WAY_M, CarryByDoor, PutInMicrowave
 from lit_distill.teachers.skills import Skill
 from lit_distill.teachers.vectors import orientation
 
-PUT_ASIDE_STEPS, DRAG_STEPS = 90.0, 60.0
+PUT_ASIDE_STEPS, DRAG_STEPS, PUSH_IN_STEPS = 90.0, 60.0, 60.0
 REACHES_M = np.arange(0.6, 0.75, 0.03)
 """Distances from the robot's base at which a mug is put aside: beyond the door, well within reach."""
 HAND_ROOM_M = 0.05
@@ -88,7 +88,8 @@ class PutAside(CarryByDoor):
     def _handicap(self, grasp: Grasp, boxes: Boxes) -> float:
         """What speaks against a grasp: being in the way of things, turning, being far."""
         turn, way = self.hand.turn_to(grasp.axis), np.linalg.norm(grasp.position - self.scene.eef_position)
-        hindered = self._hindered(grasp, boxes) + (not reachable(grasp, self.hand))
+        reached = self.hand.within_reach(grasp.position) and reachable(grasp, self.hand)
+        hindered = self._hindered(grasp, boxes) + (not reached)
         return HIT_COST_RAD * hindered + abs(turn) + FAR_COST_RAD_M * float(way) + grasp.penalty
 
     def _hindered(self, grasp: Grasp, boxes: Boxes) -> int:
@@ -176,6 +177,7 @@ class MugIntoMicrowave:
         self.drag = Drag(scene, hand, target, destination, microwave)
         self.push_away = PushAway(scene, hand, target, destination, microwave)
         self.roll = Roll(scene, hand, target, destination, microwave)
+        self.push_in = PushIn(scene, hand, target, destination, microwave)
         self.make_room = OpenWide(scene, hand, microwave)
         place = FreePlace(scene, target, self.put_in.microwave.front, HAND_ROOM_M, REACHES_M)
         self.put_aside = PutAside(scene, hand, target, place, microwave)
@@ -191,6 +193,8 @@ class MugIntoMicrowave:
             gripper = CLOSE if self.put_in.held() else OPEN
             return self.hand.servo(-BACK_OUT_M * microwave.inwards, 0.0, gripper)
         if not self.put_in.held():
+            if self.push_in.pushes() and not (self.put_in.inside() and self.push_in.deep()):
+                return self.push_in.act()
             if microwave.catches_hand():
                 return self.hand.reach(-BACK_OUT_M * microwave.inwards, np.zeros(3), OPEN)
             if self.put_in.inside():
@@ -209,6 +213,8 @@ class MugIntoMicrowave:
     def remaining(self) -> float:
         """See `Skill`."""
         following = self._next()
+        if following is self.push_in:
+            return PUSH_IN_STEPS
         if following is self.put_in or following is self.make_room:
             return self.put_in.remaining()
         first = DRAG_STEPS * (following is self.drag or following is self.push_away)
@@ -220,6 +226,8 @@ class MugIntoMicrowave:
             return self.put_in if self.put_in.holds() else self.put_aside
         if self.drag.goes_on():
             return self.drag
+        if self.push_in.way() is not None:
+            return self.push_in
         by_door, otherwise = self.put_in.blocked()
         ajar = self.put_in.microwave.angle > OPEN_ENOUGH_RAD
         if self.make_room.goes_on(by_door and not otherwise and ajar):

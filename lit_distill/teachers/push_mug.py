@@ -1,4 +1,4 @@
-"""Pushing a mug with closed fingers before a microwave: away from it, or off the handle that it lies on."""
+"""Pushing a mug with closed fingers before a microwave: away from it, into it, or off its handle."""
 
 from __future__ import annotations
 
@@ -7,16 +7,29 @@ import numpy as np
 from lit_distill.sim.scene import Extent
 from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Placement
-from lit_distill.teachers.grasp import Grasp
+from lit_distill.teachers.grasp import DOWN, Grasp
 from lit_distill.teachers.hand import FINGERTIP_M
-from lit_distill.teachers.hand_box import Boxes, hits, overlapped, pointing_down
+from lit_distill.teachers.hand_box import Boxes, hits, overlapped
+from lit_distill.teachers.microwave import FLOOR_M, FRONT_M
 from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, MUGS, handle_direction, mug_grasps
 from lit_distill.teachers.mug_holds import cup_centre, leans
 from lit_distill.teachers.pushing import FINGERS_HALF_DEPTH_M, FINGERS_HALF_M, Push
 from lit_distill.teachers.put_in_microwave import WAY_M, CarryByDoor
+from lit_distill.teachers.vectors import orientation
 
 ROLL_BEHIND_M, ROLL_BELOW_TOP_M = 0.03, 0.012
 """Where the fingers begin to roll a mug: behind it, below its top."""
+RAISE = 1.0
+"""How much fingers that right a leaning mug rise as they push: its rim, against which they press, has to."""
+ENTERED_M, IN_OPENING_M = 0.008, (-0.1, 0.02)
+"""So far beyond the front a mug is partly in; where, to the right, the middle of one is that fits through."""
+DEEP_M, DEEPEST_HAND_M = -0.07, -0.065
+"""How far inwards the middle of a mug is that stays inside, and how far the hand may get."""
+LEAN_IN_RAD, PUSH_IN_AT, BELOW_FLOOR_M = 0.6, 0.3, 0.01
+"""How much fingers that push a mug in lean, at which share of its height they begin, and how far its bottom
+may be below the floor without having to rise."""
+PUSH_IN_BESIDE_M, THROUGH_M = 0.04, 0.14
+"""How far beside the straight way they still push it in, and how far from where they begin."""
 ANGLES_RAD = np.radians([0.0, 30.0, -30.0, 60.0, -60.0])
 """Directions in which a mug may be pushed, from straight out of the microwave."""
 BEHIND_M, BELOW_TOP_M, ABOVE_TABLE_M = 0.012, 0.035, 0.005
@@ -40,7 +53,7 @@ class PushByDoor(CarryByDoor):
 
     def _has_room(self, plan: Push, boxes: Boxes) -> bool:
         """Whether some boxes leave the hand room where a push begins, and above it."""
-        microwave, rotation = self.microwave, pointing_down(plan.axis)
+        microwave, rotation = self.microwave, orientation(plan.axis, plan.approach)
         if microwave.would_catch(plan.start, rotation) or microwave.door_under_wrist(plan.start):
             return False
         return not hits(plan.start, rotation, 0.0, boxes, WAY_M) and self.hand.within_reach(plan.start)
@@ -80,6 +93,43 @@ class PushAway(PushByDoor):
         return None
 
 
+class PushIn(PushByDoor):
+    """Pushes a mug in that is partly in the microwave, with fingers that lean in; see `skills.Skill`."""
+
+    def way(self) -> Push | None:
+        """Straight inwards, None if the mug is not at the opening or there is no room for the hand."""
+        scene, microwave = self.scene, self.microwave
+        corners = microwave.inside(scene.corners(self.target))
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        right = float(microwave.inside(cup_centre(scene, self.target))[0])
+        if high[1] < FRONT_M + ENTERED_M or not IN_OPENING_M[0] < right < IN_OPENING_M[1]:
+            return None
+        inwards, axis = microwave.inwards, scene.rotation(microwave.name)[:, 0]
+        approach = np.cos(LEAN_IN_RAD) * DOWN + np.sin(LEAN_IN_RAD) * inwards
+        behind = low[1] - BEHIND_M - FINGERS_HALF_DEPTH_M
+        contact = microwave.outside(np.array([right, behind, low[2] + PUSH_IN_AT * (high[2] - low[2])]))
+        rise = RAISE if low[2] < FLOOR_M - BELOW_FLOOR_M else 0.0
+        start = contact - FINGERTIP_M * approach
+        plan = Push(start, inwards, axis, approach, onwards=THROUGH_M, beside=PUSH_IN_BESIDE_M, rise=rise)
+        return plan if self._has_room(plan, scene.geom_boxes(self._geoms)) else None
+
+    def deep(self) -> bool:
+        """Whether the mug is so deep that it stays inside."""
+        return bool(self.microwave.inside(cup_centre(self.scene, self.target))[1] > DEEP_M)
+
+    def pushes(self) -> bool:
+        """Whether the fingers are behind the mug, and the hand can go on."""
+        plan = self.way()
+        if plan is None or not self.hand.closed():
+            return False
+        level = (plan.start - self.scene.eef_position) * [1.0, 1.0, 0.0]
+        forwards = float(level @ plan.direction)
+        aside = float(np.linalg.norm(level - forwards * plan.direction))
+        behind = -THROUGH_M < forwards < 0.0 and aside < PUSH_IN_BESIDE_M
+        before = self.microwave.inside(self.scene.eef_position)[1] < DEEPEST_HAND_M
+        return bool(behind and before and self.hand.around(self.scene.extent(self.target)))
+
+
 class Roll(PushByDoor):
     """Rolls a mug off its handle or from under it, rights one that leans on it; see `skills.Skill`."""
 
@@ -101,5 +151,6 @@ class Roll(PushByDoor):
                 direction = -direction
             centre[2] = scene.extent(name).top - ROLL_BELOW_TOP_M
         across = np.array([-direction[1], direction[0], 0.0])
-        plan = Push(centre - behind * direction, direction, across)
+        rise = RAISE if leans(scene, name) else None
+        plan = Push(centre - behind * direction, direction, across, rise=rise)
         return plan if self._has_room(plan, scene.geom_boxes(self._geoms)) else None

@@ -25,7 +25,8 @@ CONTACT_M = 0.006
 """So far from the object's edge the fingers can still push."""
 BEHIND_M = 0.01
 """Distance of the fingers from the object before they push."""
-PUSH_M = 0.025
+PUSH_M, TOUCHES_M = 0.025, 0.015
+"""How far ahead they are sent, and how far from the start they have met the object."""
 ALIGNED_M, BESIDE_M = 0.012, 0.02
 ALIGNED_RAD, ALIGNED_TILT_RAD = 0.2, 0.2
 LEAN_RAD, LOW_M = 0.4, 0.03
@@ -43,6 +44,9 @@ class Push:
         approach: unit vector [3] in which the hand points, at a right angle to the axis.
         turn_after: as in `Grasp`.
         onwards: so far from the start the fingers still push, m.
+        beside: so far beside the straight way they still push, m.
+        rise: by which share of the way they rise once they have met the object; None: they stay as low as at
+            the start.
     """
 
     start: np.ndarray
@@ -51,6 +55,8 @@ class Push:
     approach: np.ndarray = field(default_factory=lambda: DOWN)
     turn_after: float = 0.0
     onwards: float = BEHIND_M + BESIDE_M
+    rise: float | None = None
+    beside: float = BESIDE_M
 
 
 def plan_push(
@@ -98,11 +104,15 @@ def push(hand: Hand, target: Extent, plan: Push) -> np.ndarray | None:
     yaw = hand.turn_to(plan.axis, plan.turn_after)
     tilted = plan.approach is DOWN or np.linalg.norm(hand.tilt(plan.approach)) < ALIGNED_TILT_RAD
     turned = abs(yaw) < ALIGNED_RAD and tilted
-    if not hand.closed() or not turned or np.linalg.norm(aside) > BESIDE_M:
+    if not hand.closed() or not turned or np.linalg.norm(aside) > plan.beside:
         return None
     low = scene.eef_position[2] - FINGERTIP_M < target.top - CONTACT_M
+    if plan.rise is not None and forwards > -TOUCHES_M:
+        low = float(np.linalg.norm(down)) < TOUCHES_M
     if low and forwards > -plan.onwards:
         step = aside + plan.direction * PUSH_M + down
+        if plan.rise is not None and forwards < -TOUCHES_M:
+            step[2] = plan.rise * PUSH_M
         return hand.servo(step, yaw, CLOSE, careful=False, approach=plan.approach)
     if abs(forwards) < ALIGNED_M and np.linalg.norm(aside) < ALIGNED_M:
         return hand.servo(error + down, yaw, CLOSE, careful=False, approach=plan.approach)

@@ -9,6 +9,7 @@ import numpy as np
 from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Destination, Placement
+from lit_distill.teachers.door import OPEN_RAD
 from lit_distill.teachers.grasp import DOWN, Grasp
 from lit_distill.teachers.grasp_choice import reachable, wrist_aside
 from lit_distill.teachers.hand import (
@@ -33,6 +34,8 @@ LEAST_INWARDS_M = -0.085
 REGION_M = -0.072
 """How deep the mug's origin has to be in the end, unless it lies with its base to the door; LIBERO's region
 begins a little deeper."""
+RIGHT_WALL_M = 0.066
+"""A mug that sticks out and reaches further to the right is caught by the front when the door pushes it."""
 SHUT_RAD = -0.05
 """A door that is open no further has pushed what it pushes."""
 HAND_REST_M = -0.13
@@ -148,9 +151,12 @@ class PutInMicrowave(CarryByDoor):
         corners = self.microwave.inside(self.scene.corners(self.target))
         origin = self.microwave.inside(self.scene.position(self.target))[1]
         centre = self.microwave.inside(cup_centre(self.scene, self.target))[1]
-        pushed = origin + max(0.0, FRONT_M - corners[:, 1].min())
+        sticks_out = FRONT_M - corners[:, 1].min()
+        pushed = origin + max(0.0, sticks_out)
+        wide = self.microwave.angle < OPEN_RAD
+        caught = wide and sticks_out > 0.0 and corners[:, 0].max() > RIGHT_WALL_M
         on_floor = corners[:, 2].min() > FLOOR_M - RELEASE_M and centre > LEAST_INWARDS_M
-        return bool(on_floor and pushed > REGION_M)
+        return bool(on_floor and pushed > REGION_M and not caught)
 
     def holds(self) -> bool:
         """Whether the hand holds the mug so that it can put it in."""
