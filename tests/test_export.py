@@ -205,9 +205,10 @@ def acted(folder: Path) -> tuple[int, str]:
     return steps, meshes
 
 
-def trained(**data: Any) -> str:
-    """A checkpoint whose record of training says how its data were made."""
-    save_student(diagonal_network(), "trained.ckpt", task=TASK, training={"algorithm": "awac", "data": data})
+def trained(protocol: dict[str, Any] | None = None, **data: Any) -> str:
+    """A checkpoint whose record of training says how its data were made, and how it is to be evaluated."""
+    training = {"algorithm": "awac", "data": data} | ({"protocol": protocol} if protocol else {})
+    save_student(diagonal_network(), "trained.ckpt", task=TASK, training=training)
     return "trained.ckpt"
 
 
@@ -242,6 +243,16 @@ def test_what_is_not_known_of_the_measurement_is_taken_from_the_record_of_traini
     measured_with(checkpoint, "a", 8, None)
     assert acted(export(checkpoint, results="results")) == (8, "simplified")
     assert acted(export(trained(execute_steps=99, meshes=["original"]))) == (16, "original")
+
+
+def test_before_it_is_tested_the_student_acts_as_its_run_would_test_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    checkpoint = trained({"execute_steps": 8, "meshes": "original"}, execute_steps=4, meshes="simplified")
+    assert acted(export(checkpoint)) == (8, "original")
+    line = "check: execute_steps 8, meshes original (as its training was to be tested)"
+    assert capsys.readouterr().out.splitlines()[0] == line
+    assert acted(export(trained({"execute_steps": "x"}, execute_steps=4))) == (4, "original")
 
 
 def test_without_any_record_the_student_acts_as_in_the_paper_and_it_is_said(

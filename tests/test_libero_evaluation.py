@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ from callbacks.libero_evaluation import LiberoEvaluation
 from callbacks.weight_averaging import ExponentialMovingAverage
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Evaluation, Protocol, evaluate
-from lit_distill.networks.checkpoint import load_student
+from lit_distill.networks.checkpoint import load_saved_student, load_student
 from lit_distill.query_log import add_cost
 from lit_distill.ranks import Ranks
 from lit_distill.results import read_result
@@ -148,6 +149,15 @@ def test_the_result_says_how_the_student_was_trained(tmp_path: Path):
     result = read_result(tmp_path / "results" / "tiny" / f"{TASK}-bc2-dev2.json")
     assert result["train_seed"] == 0
     assert (result["config"]["training"]["algorithm"], result["config"]["training"]["lr"]) == ("bc", 1e-2)
+
+
+def test_the_checkpoint_says_how_its_student_is_to_act(tmp_path: Path):
+    saving = ModelCheckpoint(tmp_path, filename="last")
+    protocol = replace(PROTOCOL, execute_steps=4, meshes="simplified")
+    fit = trainer(tmp_path, LiberoEvaluation(protocol), saving, max_epochs=1, enable_checkpointing=True)
+    fit.fit(tiny_module(), Data())
+    record = load_saved_student(tmp_path / "last.ckpt").training
+    assert record is not None and record["protocol"] == {"execute_steps": 4, "meshes": "simplified"}
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ from lit_distill.algorithms.awac_terms import (
 )
 from lit_distill.algorithms.encoded_observations import EncodedObservations
 from lit_distill.algorithms.schedule import Schedule, check_schedule, scheduled
-from lit_distill.algorithms.trained_on import data_record
+from lit_distill.algorithms.trained_on import data_record, protocol_record
 from lit_distill.errors import LitDistillError
 from lit_distill.networks.augmentation import RandomShift, shift_views
 from lit_distill.networks.checkpoint import check_there, student_record, warm_start
@@ -347,7 +347,7 @@ class AWAC(LightningModule):
         """Add what `load_student` needs, and mu(s) as of the last refresh, for an exact resume."""
         training = {name: getattr(self, name) for name in RECORDED}
         training |= {"algorithm": "awac", "shift_pixels": self.shift.pixels, "step": self.global_step}
-        training |= data_record(self.trainer)
+        training |= data_record(self.trainer) | protocol_record(self.trainer)
         task = getattr(getattr(self.trainer, "datamodule", None), "task", None)
         checkpoint["student"] = student_record(self.network, task, training)
         if self._observations is not None:

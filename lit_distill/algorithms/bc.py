@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from lit_distill.algorithms.schedule import Schedule, check_schedule, scheduled
-from lit_distill.algorithms.trained_on import data_record
+from lit_distill.algorithms.trained_on import data_record, protocol_record
 from lit_distill.errors import LitDistillError
 from lit_distill.networks.augmentation import RandomShift, shift_views
 from lit_distill.networks.checkpoint import student_record, warm_start
@@ -248,6 +248,7 @@ class BehaviorCloning(LightningModule):
             "step": self.global_step,
             **self.notes,
             **data_record(self.trainer),
+            **protocol_record(self.trainer),
         }
         seen = torch.stack([self.training_loss.mean_value, self.training_loss.weight])
         total = self.trainer.strategy.reduce(seen, reduce_op="sum")

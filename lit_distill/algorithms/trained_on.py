@@ -1,4 +1,4 @@
-"""What a checkpoint says of the data that its student learnt from."""
+"""What a checkpoint says of the data that its student learnt from, and of how it is to be evaluated."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-DATA = "data"
-"""Key in a student's record of training."""
+DATA, PROTOCOL = "data", "protocol"
+"""Keys in a student's record of training."""
 
 
 def data_record(trainer: Trainer) -> dict[str, Any]:
     """The data module's description of what is trained on at present, under `DATA`; {} if it has none."""
     describe = getattr(getattr(trainer, "datamodule", None), "describe", None)
     return {DATA: describe()} if describe else {}
+
+
+def protocol_record(trainer: Trainer) -> dict[str, Any]:
+    """How the run's evaluation callback lets the student act, under `PROTOCOL`; {} if there is none."""
+    protocols = (getattr(callback, "protocol", None) for callback in getattr(trainer, "callbacks", []))
+    for protocol in protocols:
+        if protocol is not None:
+            return {PROTOCOL: {"execute_steps": protocol.execute_steps, "meshes": protocol.meshes}}
+    return {}

@@ -2,7 +2,7 @@
 
 `execute_steps` and `meshes` are each taken from the first of these that has it: the command's options; the
 results files of this checkpoint; config.json, where a folder is exported again; the checkpoint's record of
-its training (`data`, see `algorithms/trained_on.py`); the paper, 16 and LIBERO's own meshes.
+its training (`protocol`, then `data`, see `algorithms/trained_on.py`); the paper, 16 and LIBERO's own meshes.
 """
 
 from __future__ import annotations
@@ -57,11 +57,13 @@ def choose_acting(
         exported: config.json, where a folder is exported again.
         training: the checkpoint's record of its training.
     """
-    check, data = _mapping(exported, "check"), _mapping(training, "data")
+    check = _mapping(exported, "check")
+    protocol, data = _mapping(training, "protocol"), _mapping(training, "data")
     sources = [
         ("as given", execute_steps, meshes),
         *_measured(results),
         ("of the folder's config.json", (exported or {}).get("execute_steps"), check.get("meshes")),
+        ("as its training was to be tested", protocol.get("execute_steps"), protocol.get("meshes")),
         ("of the checkpoint's record of its training", data.get("execute_steps"), data.get("meshes")),
         ("the default: no results file of it and no record of its training says it", CHUNK_LENGTH, ORIGINAL),
     ]
