@@ -313,6 +313,22 @@ def test_a_mug_is_pushed_in_only_through_the_opening(kitchen: Simulator):
         assert push_in.way() is None
 
 
+def test_a_hand_that_runs_into_the_end_of_the_door_with_a_mug_goes_round_it(
+    kitchen: Simulator, monkeypatch: pytest.MonkeyPatch
+):
+    _, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0], door=-2.05)
+    skill = into(plan).put_in
+    for _ in range(200):
+        if skill.holds() and skill.act()[:3] @ skill.microwave.inwards > 0.5:
+            break
+        run(kitchen, plan, 1)
+    ahead = skill.act()[:3] @ skill.microwave.inwards
+    monkeypatch.setattr(skill.microwave, "door_touches_arm", lambda: True)
+    to_the_right = skill.act()[:3]
+    assert to_the_right @ skill.microwave.turned(np.eye(3)[0]) > 0.5
+    assert abs(to_the_right @ skill.microwave.inwards) < 1e-6 < ahead
+
+
 def test_a_door_that_is_shut_has_pushed_the_mug_as_deep_as_it_goes(kitchen: Simulator):
     microwave = empty_microwave(kitchen)
     just_before_the_region = microwave.outside(np.array([0.0, -0.076, 0.07]))

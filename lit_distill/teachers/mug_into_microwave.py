@@ -35,10 +35,10 @@ HAND_ROOM_M = 0.05
 """Room around a mug that is put aside, so that the hand can take it by its handle."""
 ASIDE_ANGLES_RAD = np.radians([0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0])
 """Where on the rim a mug may be taken that is put aside, from the point opposite the handle."""
-CLEAR_OF_FRONT_M, ON_TOP_M, LOWEST_TIP_M, PRESS_M, DRAG_M = 0.06, 0.04, 0.03, 0.02, 0.02
+CLEAR_OF_FRONT_M, ON_TOP_M, LOWEST_TIP_M, PRESS_M, DRAG_M = 0.06, 0.04, 0.03, 0.01, 0.02
 """Dragging: how far the hand stays before the front, how far beside the middle of the mug it still drags, how
 low the fingertips go, how far below where they touch it the hand is sent, and how far ahead."""
-BY_END_M, ALONG = 0.03, 0.5
+BY_END_M, ALONG = 0.015, 0.5
 """So far from its middle a lying mug is pressed on, and the share of its direction that leads out of the
 microwave where it is dragged along it."""
 ABOVE_M = 0.005

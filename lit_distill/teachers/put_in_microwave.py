@@ -45,6 +45,8 @@ WAIT_M, TURN_M = 0.045, 0.14
 TURNED_RAD, TURN_AT_M = 0.9, -0.01
 """From which turn on it is turned there, and how far to the right: away from the door."""
 AT_LIP_M = 0.02
+ROUND_DOOR_M = 0.06
+"""So far to the right a hand goes that has run into the end of the door."""
 CARRY_M = 0.014
 """Height of the mug's bottom above the floor of the microwave while it enters."""
 CARRY_HIGH_M = 0.1
@@ -231,7 +233,9 @@ class PutInMicrowave(CarryByDoor):
             offset = np.array([TURN_AT_M - right, -TURN_M - foremost, CARRY_HIGH_M - bottom])
         else:
             offset = np.array([REST_M[0] - right, -WAIT_M - foremost, CARRY_M - bottom])
-        if foremost > -AT_LIP_M and bottom < BELOW_FLOOR_M:
+        if foremost < -AT_LIP_M and self.microwave.door_touches_arm():
+            offset[:2] = ROUND_DOOR_M, 0.0
+        elif foremost > -AT_LIP_M and bottom < BELOW_FLOOR_M:
             offset[:2] = 0.0  # before the step up to the floor: rise
         elif foremost > 0.0 or (LOWEST_ENTRY_M < bottom < HIGHEST_ENTRY_M and aligned):
             offset[1] = left
