@@ -188,6 +188,14 @@ def test_a_defect_of_the_policy_is_no_traceback_for_the_client(tmp_path: Path):
         assert post(server, request()).status_code == 500  # it goes on
 
 
+@pytest.mark.parametrize("origin", ["https://example.org", "http://127.0.0.1:8080", "null"])
+def test_a_web_page_is_turned_away(server: CosmosServer, origin: str):
+    headers = {"Origin": origin}
+    assert post(server, request(), headers=headers).json() == {"error": "web pages are not served"}
+    assert httpx.get(f"{server.url}/metadata", headers=headers).status_code == 403
+    assert post(server, request()).status_code == 200
+
+
 def test_a_token_is_asked_for_where_one_is_set(tmp_path: Path):
     with serving(tmp_path, "--token_env", "COSMOS_TOKEN", COSMOS_TOKEN="right") as server:
         for headers in ({}, {"Authorization": "Api-Key wrong"}):

@@ -310,8 +310,8 @@ def make_handler(jobs: Queue, token: str | None) -> type[BaseHTTPRequestHandler]
             if self.path == "/healthz":
                 loaded = jobs.metadata is not None
                 self.reply(200 if loaded else 503, b"OK" if loaded else b"loading", "text/plain")
-            elif not self.admitted():
-                self.refuse(401, "a token is needed: Authorization: Api-Key ...")
+            elif (refusal := self.refusal()) is not None:
+                self.refuse(*refusal)
             elif self.path != "/metadata":
                 self.refuse(404, "there are /act, /metadata and /healthz")
             elif jobs.metadata is None:
@@ -324,8 +324,8 @@ def make_handler(jobs: Queue, token: str | None) -> type[BaseHTTPRequestHandler]
                 length = int(self.headers.get("Content-Length", ""))
             except ValueError:
                 length = -1
-            if not self.admitted():
-                self.refuse(401, "a token is needed: Authorization: Api-Key ...", length)
+            if (refusal := self.refusal()) is not None:
+                self.refuse(*refusal, length)
             elif self.path != "/act":
                 self.refuse(404, "there are /act, /metadata and /healthz", length)
             elif not 0 <= length <= MAX_BODY_BYTES:
@@ -356,11 +356,14 @@ def make_handler(jobs: Queue, token: str | None) -> type[BaseHTTPRequestHandler]
             readable, _, _ = select.select([self.connection], [], [], 0)
             return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
 
-        def admitted(self) -> bool:
-            if token is None:
-                return True
-            given = self.headers.get("Authorization", "")
-            return hmac.compare_digest(given.encode(errors="replace"), f"Api-Key {token}".encode())
+        def refusal(self) -> tuple[int, str] | None:
+            """Why this client is not served: browsers send an Origin, simulators send none."""
+            if "Origin" in self.headers:
+                return 403, "web pages are not served"
+            given = self.headers.get("Authorization", "").encode(errors="replace")
+            if token is None or hmac.compare_digest(given, f"Api-Key {token}".encode()):
+                return None
+            return 401, "a token is needed: Authorization: Api-Key ..."
 
         def refuse(self, status: int, text: str, length: int = 0) -> None:
             """Answer what cannot be answered, before its body of `length` bytes, and close the connection."""
