@@ -20,7 +20,13 @@ from tiny_training import TinyDataModule, tiny_module, tiny_network, tiny_traine
 from lit_distill.behaviours import ExportedActor, StudentActor
 from lit_distill.cli import main
 from lit_distill.errors import LitDistillError
-from lit_distill.networks.checkpoint import load_saved_student, save_student, student_sha256, warm_start
+from lit_distill.networks.checkpoint import (
+    load_log_std_head,
+    load_saved_student,
+    save_student,
+    student_sha256,
+    warm_start,
+)
 from lit_distill.runtime import Policy, PolicyError
 from lit_distill.serving.student import load_policy
 from lit_distill.tasks import get_task
@@ -29,6 +35,7 @@ LOADERS: dict[str, Callable[[str], Any]] = {
     "load_saved_student": load_saved_student,
     "student_sha256": student_sha256,
     "StudentActor": lambda path: StudentActor(path).build(get_task(TASK)),
+    "log_std_head": lambda path: load_log_std_head(path, tiny_network()),
     "serve": load_policy,
     "init_from": lambda path: warm_start(tiny_network(image_size=32), path),
 }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from lit_distill.sim.scene import CORNER_SIGNS
-from lit_distill.teachers.pushing import Push, plan_push
+from lit_distill.sim.scene import CORNER_SIGNS, Extent
+from lit_distill.teachers.pushing import PUSH_M, TOUCHES_M, Push, plan_push, push
 
 WALL = CORNER_SIGNS * [0.07, 0.005, 0.07] + [0.0, 0.0, 0.07]
 THING = CORNER_SIGNS * [0.04, 0.02, 0.01] + [0.0, 0.0, 0.01]
@@ -57,3 +59,45 @@ def test_a_push_that_would_begin_out_of_reach_is_not_made():
     push, _ = planned(gap=0.06, along=0.01, reached=lambda point: point[1] > begins.start[1] + 0.005)
     assert push is None or push.start[1] > begins.start[1]
     assert planned(gap=0.06, along=0.01, reached=lambda point: False)[0] is None
+
+
+def sent(plan: Push, position: list[float]) -> np.ndarray | None:
+    """Where closed fingers at a grip site position [3] that make a push are sent, m."""
+    hand: Any = SimpleNamespace(
+        scene=SimpleNamespace(eef_position=np.array(position)),
+        closed=lambda: True,
+        turn_to=lambda axis, then: 0.0,
+        servo=lambda offset, *_, **__: offset,
+    )
+    return push(hand, Extent(np.zeros(3), np.array([0.1, 0.1, 0.1])), plan)
+
+
+def test_fingers_that_rise_first_go_down_and_then_up_with_what_they_have_met():
+    start, along = np.array([-0.02, 0.05, 0.03]), np.array([0.0, 1.0, 0.0])
+    level = Push(start, np.array([1.0, 0.0, 0.0]), along)
+    rising = Push(start, np.array([1.0, 0.0, 0.0]), along, rise=0.5)
+    above, met = [-0.02, 0.05, 0.08], [-0.02 + TOUCHES_M + 0.005, 0.05, 0.03]
+    for plan in (level, rising):
+        offset = sent(plan, above)
+        assert offset is not None and offset[2] == pytest.approx(-0.05)
+    offset = sent(level, above)
+    assert offset is not None and offset[0] == pytest.approx(PUSH_M), "on the way down, too"
+    offset = sent(rising, above)
+    assert offset is not None and offset[0] == pytest.approx(0.0)
+    offset = sent(rising, met)
+    assert offset is not None
+    np.testing.assert_allclose(offset, [PUSH_M, 0.0, 0.5 * PUSH_M], atol=1e-9)
+    offset = sent(level, met)
+    assert offset is not None and offset[2] == pytest.approx(0.0)
+
+
+def test_fingers_push_on_as_far_beside_the_way_as_a_plan_allows():
+    start, direction, along = (
+        np.array([-0.02, 0.05, 0.03]),
+        np.array([1.0, 0.0, 0.0]),
+        np.array([0.0, 1.0, 0.0]),
+    )
+    beside = [0.0, 0.08, 0.03]
+    assert sent(Push(start, direction, along), beside) is None
+    offset = sent(Push(start, direction, along, beside=0.04), beside)
+    assert offset is not None and offset[1] == pytest.approx(-0.03), "and back to it"
