@@ -77,8 +77,10 @@ class DAggerRounds(Callback):
             raise LitDistillError(f"betas: probabilities in [0, 1], at least one, got {betas}")
         if patience < 0 or (patience and not dev_episodes):
             raise LitDistillError(f"patience: 0, or more with dev_episodes, got {patience}")
-        if collect.noise.probability or collect.student is not None:
-            raise LitDistillError("collect: noise and student must be left out: DAgger's students act")
+        if collect.noise.probability or collect.student is not None or collect.sample_actions:
+            raise LitDistillError(
+                "collect: noise, student and sample_actions must be left out: DAgger's students act"
+            )
         self.init_from = init_from
         self.collect = collect
         self.rounds = rounds

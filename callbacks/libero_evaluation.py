@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from lit_distill.algorithms.trained_on import DATA, data_record
+from lit_distill.algorithms.trained_on import DATA, PROTOCOL, data_record
 from lit_distill.behaviours import StudentActor
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Evaluation, Protocol, evaluate
@@ -80,6 +80,7 @@ class LiberoEvaluation(Callback):
         record = checkpoint.get("student") or {}
         self._training = dict(record.get("training") or {})
         self._data = self._training.pop(DATA, None)
+        self._training.pop(PROTOCOL, None)  # the result says by which it was made
         trained, wanted = record.get("task"), self._task(trainer)
         if trained is not None and trained != wanted:
             raise LitDistillError(

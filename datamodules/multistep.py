@@ -3,7 +3,7 @@
 Whoever acts may look again, or be labelled, more often than every K steps: a stored transition then covers
 four steps, say. From every look this makes one transition over the chunk that was really executed, s_i to
 s_{i+ℓ} with ℓ ≤ K, so that the chunks of all actors are of one length, each with its consequences. Those that
-begin between two looks of a student are other than its own mean, although it always answers alike.
+begin between two looks of a student are other than its own mean, even where it always answers by that.
 """
 
 from __future__ import annotations

@@ -617,6 +617,7 @@ def test_rounds_of_another_length_are_not_resumed(root: Path, tmp_path: Path) ->
         ({"patience": 2}, "patience"),
         ({"dev_episodes": 21}, "episodes"),
         ({"collect": dataclasses.replace(ROLLOUTS, noise=ActionNoise(0.5))}, "collect"),
+        ({"collect": dataclasses.replace(ROLLOUTS, sample_actions=True)}, "collect"),
         ({"collect": dataclasses.replace(ROLLOUTS, student="x.ckpt")}, "collect"),
     ],
 )

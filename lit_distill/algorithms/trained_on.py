@@ -6,6 +6,8 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
+from lit_distill.evaluation import Protocol
+
 DATA, PROTOCOL = "data", "protocol"
 """Keys in a student's record of training."""
 
@@ -20,6 +22,6 @@ def protocol_record(trainer: Trainer) -> dict[str, Any]:
     """How the run's evaluation callback lets the student act, under `PROTOCOL`; {} if there is none."""
     protocols = (getattr(callback, "protocol", None) for callback in getattr(trainer, "callbacks", []))
     for protocol in protocols:
-        if protocol is not None:
+        if isinstance(protocol, Protocol):
             return {PROTOCOL: {"execute_steps": protocol.execute_steps, "meshes": protocol.meshes}}
     return {}

@@ -171,7 +171,9 @@ def load_log_std_head(
     read = _read_folder if Path(path).is_dir() else _read_file
     _, _, state = read(Path(path), map_location)
     weights = {
-        name.removeprefix(LOG_STD_PREFIX): state[name] for name in state if name.startswith(LOG_STD_PREFIX)
+        name.removeprefix(LOG_STD_PREFIX): value
+        for name, value in state.items()
+        if isinstance(name, str) and name.startswith(LOG_STD_PREFIX)
     }
     if not weights:
         raise LitDistillError(

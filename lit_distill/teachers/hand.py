@@ -64,8 +64,8 @@ AHEAD_S = 0.15
 """So much later a command takes effect."""
 
 MAX_LEAN_RAD, LEANS, LEAN_INWARDS_RAD = 0.45, 10, 0.3
-"""Where pointing down does not reach far enough, or where it would have to reach less far than the arm folds,
-the hand leans outwards or inwards by up to this; in so many steps inwards."""
+"""By how much the hand leans outwards at most, where pointing down does not reach far enough; how many leans
+inwards are tried, and up to which, where the arm does not fold so far."""
 
 # Recovery.
 MAX_TILT_RAD = 0.9
@@ -102,7 +102,7 @@ class Hand:
     ) -> np.ndarray:
         """Action [7] that moves by `offset` [3] (m), turns by `yaw` (rad, world z), points along `approach`.
 
-        At the edge of the arm's reach it leans outwards.
+        At the edge of the arm's reach it leans outwards, close to the base inwards.
         A careful hand slows down on arrival, which gives whoever imitates it more looks where precision
         counts.
         """

@@ -20,11 +20,11 @@ from lit_distill.teachers.vectors import orientation
 ROLL_BEHIND_M, ROLL_BELOW_TOP_M = 0.03, 0.012
 """Where the fingers begin to roll a mug: behind it, below its top."""
 RAISE = 1.0
-"""How much fingers that right a leaning mug rise as they push: its rim, against which they press, has to."""
+"""How much fingers rise as they right a mug that leans, or push one in: the rim that they press on has to."""
 ENTERED_M, IN_OPENING_M = 0.008, (-0.1, 0.02)
 """So far beyond the front a mug is partly in; where, to the right, the middle of one is that fits through."""
 DEEP_M, DEEPEST_HAND_M = -0.07, -0.065
-"""How far inwards the middle of a mug is that stays inside, and how far the hand may get."""
+"""How far inwards the middle of a mug is that is pushed no further, and how far the hand may get."""
 LEAN_IN_RAD, PUSH_IN_AT, BELOW_FLOOR_M = 0.6, 0.3, 0.01
 """How much fingers that push a mug in lean, at which share of its height they begin, and how far its bottom
 may be below the floor without having to rise."""
@@ -52,7 +52,10 @@ class PushByDoor(CarryByDoor):
         raise NotImplementedError
 
     def _has_room(self, plan: Push, boxes: Boxes) -> bool:
-        """Whether some boxes leave the hand room where a push begins, and above it."""
+        """Whether some boxes leave the hand room where a push begins, and above it.
+
+        Where its wrist is, and how far it reaches, is taken to be as of a hand that points down.
+        """
         microwave, rotation = self.microwave, orientation(plan.axis, plan.approach)
         if microwave.would_catch(plan.start, rotation) or microwave.door_under_wrist(plan.start):
             return False
@@ -114,7 +117,7 @@ class PushIn(PushByDoor):
         return plan if self._has_room(plan, scene.geom_boxes(self._geoms)) else None
 
     def deep(self) -> bool:
-        """Whether the mug is so deep that it stays inside."""
+        """Whether the mug is so deep that it is pushed no further."""
         return bool(self.microwave.inside(cup_centre(self.scene, self.target))[1] > DEEP_M)
 
     def pushes(self) -> bool:

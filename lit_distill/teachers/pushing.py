@@ -45,8 +45,8 @@ class Push:
         turn_after: as in `Grasp`.
         onwards: so far from the start the fingers still push, m.
         beside: so far beside the straight way they still push, m.
-        rise: by which share of the way they rise once they have met the object; None: they stay as low as at
-            the start.
+        rise: once they have met the object they are sent up by this share of what they are sent ahead;
+            None: they stay as low as at the start.
     """
 
     start: np.ndarray

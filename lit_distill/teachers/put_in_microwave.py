@@ -155,8 +155,8 @@ class PutInMicrowave(CarryByDoor):
         centre = self.microwave.inside(cup_centre(self.scene, self.target))[1]
         sticks_out = FRONT_M - corners[:, 1].min()
         pushed = origin + max(0.0, sticks_out)
-        wide = self.microwave.angle < OPEN_RAD
-        caught = wide and sticks_out > 0.0 and corners[:, 0].max() > RIGHT_WALL_M
+        opened = self.microwave.angle < OPEN_RAD  # else the hand could not get at the mug any more
+        caught = opened and sticks_out > 0.0 and corners[:, 0].max() > RIGHT_WALL_M
         on_floor = corners[:, 2].min() > FLOOR_M - RELEASE_M and centre > LEAST_INWARDS_M
         return bool(on_floor and pushed > REGION_M and not caught)
 
