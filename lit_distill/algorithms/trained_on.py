@@ -6,8 +6,6 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from lit_distill.evaluation import Protocol
-
 DATA, PROTOCOL = "data", "protocol"
 """Keys in a student's record of training."""
 
@@ -22,6 +20,7 @@ def protocol_record(trainer: Trainer) -> dict[str, Any]:
     """How the run's evaluation callback lets the student act, under `PROTOCOL`; {} if there is none."""
     protocols = (getattr(callback, "protocol", None) for callback in getattr(trainer, "callbacks", []))
     for protocol in protocols:
-        if isinstance(protocol, Protocol):
-            return {PROTOCOL: {"execute_steps": protocol.execute_steps, "meshes": protocol.meshes}}
+        acting = {name: getattr(protocol, name, None) for name in ("execute_steps", "meshes")}
+        if None not in acting.values():
+            return {PROTOCOL: acting}
     return {}
