@@ -137,8 +137,7 @@ def load_saved_student(path: str | Path, map_location: str | torch.device = "cpu
         LitDistillError: The file is missing, damaged, not a checkpoint, holds anything but tensors and
             primitives, or no student.
     """
-    read = _read_folder if Path(path).is_dir() else _read_file
-    stored, record, state = read(Path(path), map_location)
+    stored, record, state = _read_stored(Path(path), map_location)
     try:
         weights = {name.removeprefix(PREFIX): state[name] for name in state if name.startswith(PREFIX)}
         network = _fill(record["arguments"], weights, stored.stat().st_size)
@@ -168,8 +167,7 @@ def load_log_std_head(
     Raises:
         LitDistillError: The file cannot be read, or has no such head, or one that does not fit.
     """
-    read = _read_folder if Path(path).is_dir() else _read_file
-    _, _, state = read(Path(path), map_location)
+    _, _, state = _read_stored(Path(path), map_location)
     weights = {
         name.removeprefix(LOG_STD_PREFIX): value
         for name, value in state.items()
@@ -225,6 +223,10 @@ def _fill(arguments: dict[str, Any], weights: dict[str, Tensor], stored_bytes: i
 
 Stored = tuple[Path, dict[str, Any], dict[str, Tensor]]
 """The file with the weights, `student` and `state_dict`."""
+
+
+def _read_stored(path: Path, map_location: str | torch.device) -> Stored:
+    return (_read_folder if path.is_dir() else _read_file)(path, map_location)
 
 
 def _read_file(path: Path, map_location: str | torch.device) -> Stored:

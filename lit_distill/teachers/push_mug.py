@@ -122,8 +122,8 @@ class PushIn(PushByDoor):
 
     def pushes(self) -> bool:
         """Whether the fingers are behind the mug, and the hand can go on."""
-        plan = self.way()
-        if plan is None or not self.hand.closed():
+        plan = self.way() if self.hand.closed() else None
+        if plan is None:
             return False
         level = (plan.start - self.scene.eef_position) * [1.0, 1.0, 0.0]
         forwards = float(level @ plan.direction)
@@ -142,9 +142,10 @@ class Roll(PushByDoor):
         shape, rotation = MUGS[scene.category(name)], scene.rotation(name)
         handle = scene.position(name) + rotation @ np.array(shape.handle)
         centre, behind = cup_centre(scene, name), shape.rim_radius + ROLL_BEHIND_M
-        if leans(scene, name) or handle[2] > centre[2]:
+        leaning = leans(scene, name)
+        if leaning or handle[2] > centre[2]:
             centre, behind = handle, 0.5 * HANDLE_WIDTH_M + ROLL_BEHIND_M
-        if leans(scene, name):
+        if leaning:
             direction = -handle_direction(scene, name)
             centre[2] += FINGERTIP_M
         else:
@@ -154,6 +155,6 @@ class Roll(PushByDoor):
                 direction = -direction
             centre[2] = scene.extent(name).top - ROLL_BELOW_TOP_M
         across = np.array([-direction[1], direction[0], 0.0])
-        rise = RAISE if leans(scene, name) else None
+        rise = RAISE if leaning else None
         plan = Push(centre - behind * direction, direction, across, rise=rise)
         return plan if self._has_room(plan, scene.geom_boxes(self._geoms)) else None

@@ -221,9 +221,8 @@ class PutInMicrowave(CarryByDoor):
         if hold is None or self.scene.closing_command < FIRM_COMMAND:
             return self.hand.wait(CLOSE)
         right, foremost, bottom, left = self._where(target)
-        if leans(
-            self.scene, self.target
-        ):  # it turned in the hand and would fall out: set it down, take it anew
+        if leans(self.scene, self.target):
+            # It turned in the hand and would fall out: set it down, take it anew.
             down = self.microwave.turned(np.array([0.0, min(0.0, -WAIT_M - foremost), 0.0]))
             down[2] = self.scene.surface - target.bottom
             return self.hand.servo(down, 0.0, CLOSE)
