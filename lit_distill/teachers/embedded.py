@@ -19,7 +19,7 @@ from lit_distill.sim.simulator import Simulator, Snapshot
 if TYPE_CHECKING:  # MuJoCo is imported once there is a simulator, which has then chosen the GL backend
     from lit_distill.teachers.skills import Plan
 
-VERSION = "7"
+VERSION = "8"
 
 
 class EmbeddedTeacher:

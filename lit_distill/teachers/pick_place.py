@@ -30,7 +30,7 @@ from lit_distill.teachers.hand import (
 )
 from lit_distill.teachers.pushing import Push, plan_push, push
 from lit_distill.teachers.room import clashes
-from lit_distill.teachers.shoving import from_raised_end, shove
+from lit_distill.teachers.shoving import DEEP_IN_M, along_rim, from_raised_end, shove
 from lit_distill.teachers.travel import FINGERS_HALF_M, NEAR_DESTINATION_M, Traveller
 
 # Grasp.
@@ -95,9 +95,10 @@ class PickPlace(Traveller):
         target, placement = self.scene.extent(self.target), self.destination.placement()
         opening = self.scene.closing_command > OPEN and self.scene.opening > BLOCKED_OPENING_M
         letting_go = held or (opening and self.hand.around(target, AROUND_M))
-        if letting_go and self._in_place(target, placement, held):
+        on_rim = self._on_rim(target, placement)
+        if letting_go and (on_rim or self._in_place(target, placement, held)):
             return self.hand.wait(OPEN)
-        inwards = None if held else self._inwards(target, placement)
+        inwards = None if held else self._inwards(target, placement, on_rim)
         if inwards is not None:
             return shove(self.hand, target, inwards)
         obstacles = self._look()
@@ -216,20 +217,45 @@ class PickPlace(Traveller):
 
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
         """Whether the object, if let go now, comes to rest where it should."""
+        if self._borne() and not self.destination.reached():
+            return False
         offset = placement.position - np.array([*target.centre[:2], target.bottom])
-        over = np.linalg.norm(offset[:2]) < 2.0 * placement.tolerance
+        play = 1.0 if held and self._basket is not None else 2.0
+        over = np.linalg.norm(offset[:2]) < play * placement.tolerance
         hand_low = self.scene.eef_position[2] < placement.lowest_hand + RELEASE_HEIGHT_TOLERANCE_M
         object_low = -offset[2] < RELEASE_HEIGHT_TOLERANCE_M
         below_rim = target.bottom < placement.carry_height - 0.015
         return bool(over and below_rim and (hand_low or object_low or not held))
 
-    def _inwards(self, target: Extent, placement: Placement) -> np.ndarray | None:
-        """Level direction [3] in which an object that leans in its container goes in, None if none does."""
-        near = np.linalg.norm((placement.position - target.centre)[:2]) < STICKS_OUT_M
-        if not (self._boxy and self.onto is not None and near) or self.destination.reached():
-            return None
+    def _borne(self) -> bool:
+        """Whether the object rests on or in its basket, held or not, and goes no further by itself."""
+        touching = self._basket is not None and self.scene.touching(self.target, self._basket)
+        return touching and self.scene.at_rest(self.target)
+
+    def _on_rim(self, target: Extent, placement: Placement) -> bool:
+        """Whether the object lies on the rim of its basket."""
         rim = placement.carry_height - CARRY_CLEARANCE_M
-        return from_raised_end(target, self.scene.long_axis(self.target), rim)
+        return bool(
+            self._borne()
+            and placement.position[2] + DEEP_IN_M < target.bottom < rim < target.top
+            and self._near(target, placement)
+            and not self.destination.reached()
+        )
+
+    def _inwards(self, target: Extent, placement: Placement, on_rim: bool) -> np.ndarray | None:
+        """Level direction [3] in which an object that leans in its container goes in, None if none does."""
+        if not (self._boxy and self.onto is not None and self._near(target, placement)):
+            return None
+        if self.destination.reached():
+            return None
+        rim, axis = placement.carry_height - CARRY_CLEARANCE_M, self.scene.long_axis(self.target)
+        inwards = from_raised_end(target, axis, rim)
+        if inwards is None and on_rim:
+            return along_rim(target.centre - placement.position, axis)
+        return inwards
+
+    def _near(self, target: Extent, placement: Placement) -> bool:
+        return bool(np.linalg.norm((placement.position - target.centre)[:2]) < STICKS_OUT_M)
 
     def _lost(self, target: Extent, grasp: Grasp) -> bool:
         """Whether the best grasp is out of reach, or what the object goes into or onto has tipped over.

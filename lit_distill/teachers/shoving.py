@@ -57,3 +57,15 @@ def from_raised_end(extent: Extent, axis: np.ndarray, rim: float) -> np.ndarray 
     if extent.top < rim or extent.bottom > rim - DEEP_IN_M or length < SLANTING:
         return None
     return np.asarray(level / length)
+
+
+def along_rim(offset: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """Level unit vector [3] along what lies across a container's rim, towards its end that overhangs more.
+
+    Args:
+        offset: of its middle from the container's [3], m.
+        axis: its long axis [3], either way round.
+    """
+    level = axis * [1.0, 1.0, 0.0]
+    level /= max(float(np.linalg.norm(level)), 1e-9)
+    return np.asarray(level if offset @ level >= 0.0 else -level)
