@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from lit_distill.sim.scene import Extent
 from lit_distill.sim.simulator import Simulator
@@ -16,9 +17,10 @@ from lit_distill.tasks import get_task
 from lit_distill.teachers.embedded import EmbeddedTeacher
 from lit_distill.teachers.grasps import FROM_END_M, LONG_M, TOWARDS_END_M, box_grasps, tight_grasps
 from lit_distill.teachers.hand import CLOSE, OPEN
-from lit_distill.teachers.shoving import BEHIND_M, FINGERS_HALF_M, from_raised_end, shove
+from lit_distill.teachers.shoving import BEHIND_M, FINGERS_HALF_M, along_rim, from_raised_end, shove
 
 TASK = get_task("custom_libero_object_orange_juice_right")
+BOTTLE_TASK, BOTTLE = get_task("custom_libero_object_ketchup"), "ketchup_1_joint0"
 CARTON, BASKET = "orange_juice_1_joint0", "basket_1_joint0"
 MUG = Extent(np.array([0.2, -0.04, 0.0]), np.array([0.28, 0.04, 0.1]))
 AWAY, LEVEL = np.array([1.0, 0.0, 0.0]), np.eye(3)
@@ -103,6 +105,13 @@ def test_what_leans_on_a_rim_goes_in_from_its_raised_end():
     assert from_raised_end(leaning, np.array([0.1, 0.0, 0.99]), rim=0.14) is None, "it stands"
 
 
+def test_what_lies_across_a_rim_goes_on_towards_the_end_that_overhangs_more():
+    axis = np.array([0.6, 0.0, 0.8])
+    for direction in (axis, -axis):
+        np.testing.assert_allclose(along_rim(np.array([0.02, 0.1, 0.0]), direction), [1.0, 0.0, 0.0])
+        np.testing.assert_allclose(along_rim(np.array([-0.02, 0.1, 0.0]), direction), [-1.0, 0.0, 0.0])
+
+
 @pytest.fixture(scope="module")
 def basket() -> Iterator[Simulator]:
     simulator = Simulator(TASK, image_size=16)
@@ -131,6 +140,27 @@ def test_a_carton_dropped_on_its_way_is_fetched(basket: Simulator):
         basket.step(np.array([0, 0, 0, 0, 0, 0, OPEN], dtype=np.float32))
     succeeded, values = run(basket, 12)
     assert succeeded and values[-1] == 1.0 > values[0]
+
+
+@pytest.fixture(scope="module")
+def bottle() -> Iterator[Simulator]:
+    simulator = Simulator(BOTTLE_TASK, image_size=16)
+    yield simulator
+    simulator.close()
+
+
+@pytest.mark.libero
+@pytest.mark.parametrize("degrees", [-20, 20, 70, 90, 110])
+def test_a_bottle_that_lies_across_the_rim_of_its_basket_goes_in(bottle: Simulator, degrees: int):
+    bottle.reset(load_initial_state(BOTTLE_TASK, "dev", 0))
+    above, joint = bottle.data.joint(BASKET).qpos[:3] + np.array([0.0, 0.0, 0.17]), bottle.data.joint(BOTTLE)
+    standing = Rotation.from_quat(joint.qpos[3:], scalar_first=True)
+    turn = Rotation.from_euler("yz", [90, degrees], degrees=True)
+    joint.qpos[:] = [*above, *(turn * standing).as_quat(scalar_first=True)]
+    for _ in range(25):
+        bottle.step(np.array([0, 0, 0, 0, 0, 0, OPEN], dtype=np.float32))
+    assert not bottle.success
+    assert run(bottle, 8)[0]
 
 
 @pytest.mark.libero
