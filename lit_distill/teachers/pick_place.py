@@ -218,9 +218,9 @@ class PickPlace(Traveller):
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
         """Whether the object, if let go now, comes to rest where it should."""
         if self._borne() and not self.destination.reached():
-            return False
+            return False  # it would stay where it is
         offset = placement.position - np.array([*target.centre[:2], target.bottom])
-        play = 1.0 if held and self._basket is not None else 2.0
+        play = 1.0 if held and self._basket is not None else 2.0  # off its place it is lifted once more
         over = np.linalg.norm(offset[:2]) < play * placement.tolerance
         hand_low = self.scene.eef_position[2] < placement.lowest_hand + RELEASE_HEIGHT_TOLERANCE_M
         object_low = -offset[2] < RELEASE_HEIGHT_TOLERANCE_M
