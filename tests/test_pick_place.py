@@ -119,6 +119,12 @@ def basket() -> Iterator[Simulator]:
     simulator.close()
 
 
+def wait(simulator: Simulator, steps: int) -> None:
+    """Open the hand and let things come to rest."""
+    for _ in range(steps):
+        simulator.step(np.array([0, 0, 0, 0, 0, 0, OPEN], dtype=np.float32))
+
+
 def run(simulator: Simulator, chunks: int) -> tuple[bool, list[float]]:
     """Let the teacher act; return whether it succeeds, and its values."""
     teacher, observation, values = EmbeddedTeacher(), simulator.observe(), []
@@ -136,8 +142,7 @@ def run(simulator: Simulator, chunks: int) -> tuple[bool, list[float]]:
 def test_a_carton_dropped_on_its_way_is_fetched(basket: Simulator):
     basket.reset(load_initial_state(TASK, "dev", 0))
     assert not run(basket, 3)[0]
-    for _ in range(16):
-        basket.step(np.array([0, 0, 0, 0, 0, 0, OPEN], dtype=np.float32))
+    wait(basket, 16)
     succeeded, values = run(basket, 12)
     assert succeeded and values[-1] == 1.0 > values[0]
 
@@ -157,8 +162,7 @@ def test_a_bottle_that_lies_across_the_rim_of_its_basket_goes_in(bottle: Simulat
     standing = Rotation.from_quat(joint.qpos[3:], scalar_first=True)
     turn = Rotation.from_euler("yz", [90, degrees], degrees=True)
     joint.qpos[:] = [*above, *(turn * standing).as_quat(scalar_first=True)]
-    for _ in range(25):
-        bottle.step(np.array([0, 0, 0, 0, 0, 0, OPEN], dtype=np.float32))
+    wait(bottle, 25)
     assert not bottle.success
     assert run(bottle, 8)[0]
 
@@ -169,8 +173,7 @@ def test_a_basket_on_its_side_is_stood_up(basket: Simulator):
     joint = basket.data.joint(BASKET)
     joint.qpos[2] += 0.08
     joint.qpos[3:] = [np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0]  # its opening points to -y
-    for _ in range(20):
-        basket.step(np.array([0, 0, 0, 0, 0, 0, OPEN], dtype=np.float32))
+    wait(basket, 20)
     succeeded, values = run(basket, 16)
     assert succeeded and 0.0 < values[0] < values[-1]
 
@@ -179,8 +182,7 @@ def test_a_basket_on_its_side_is_stood_up(basket: Simulator):
 def test_a_carton_out_of_reach_is_lost(basket: Simulator):
     basket.reset(load_initial_state(TASK, "dev", 0))
     basket.data.joint(CARTON).qpos[:2] = [0.6, 0.6]
-    for _ in range(5):
-        basket.step(np.array([0, 0, 0, 0, 0, 0, OPEN], dtype=np.float32))
+    wait(basket, 5)
     assert run(basket, 1)[1] == [0.0]
 
 

@@ -13,42 +13,44 @@ the end as mp4 and filmstrip.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from common import NOISE, BlindSimulator
 
-from lit_distill.behaviours import ActionNoise, Decision, TeacherBehaviour
-from lit_distill.rollout import rollout
-from lit_distill.schema import NEVER, TEACHER, Observation
+from lit_distill.behaviours import ActionNoise, Decision, TeacherActor, TeacherBehaviour
+from lit_distill.rollout import Episode, rollout
+from lit_distill.schema import CHUNK_LENGTH, NEVER, TEACHER, Observation
 from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.sim.simulator import Simulator
 from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import get_task
 from lit_distill.teachers.embedded import EmbeddedTeacher
+from lit_distill.teachers.spec import EMBEDDED_TEACHER, TeacherSpec
 from lit_distill.videos import save_episode
+from lit_distill.workers import EpisodeError, EpisodeJob, run_episodes
 
 EVERY = 8
 """Control steps between two pictures of a film."""
 
 
-class NoisyUntil(TeacherBehaviour):
-    """The teacher under noise for so many chunks, then undisturbed."""
+class NoisyUntil:
+    """The teacher under noise for so many control steps, then undisturbed; see `Behaviour`."""
 
-    def __init__(self, chunks: int) -> None:
-        super().__init__(EmbeddedTeacher(), NOISE)
-        self._left = chunks
+    def __init__(self, steps: int) -> None:
+        teacher = EmbeddedTeacher()
+        self._steps = steps
+        self._noisy, self._undisturbed = (
+            TeacherBehaviour(teacher, noise) for noise in (NOISE, ActionNoise())
+        )
+        self.teacher, self.zero_is_lost = self._noisy.teacher, self._noisy.zero_is_lost
 
     def decide(
         self, observation: Observation, simulator: ChunkSimulator, random: np.random.Generator
     ) -> Decision:
         """See `Behaviour`."""
-        if self._left == 0:
-            self._noise = ActionNoise()
-        self._left -= 1
-        return super().decide(observation, simulator, random)
+        acting = self._noisy if simulator.timestep < self._steps else self._undisturbed
+        return acting.decide(observation, simulator, random)
 
 
 def main() -> None:
@@ -65,24 +67,31 @@ def main() -> None:
     if options.film:
         _film(options.task, options.split, options.seed, *options.film, options.videos)
         return
-    of_one = partial(_steps_to_success, options.task, options.split, options.seed)
-    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
-        for line in pool.imap(of_one, range(options.episodes)):
-            print(line, flush=True)
+    actor = TeacherActor(TeacherSpec(EMBEDDED_TEACHER, {"continuation": True}), NOISE)
+    jobs = [
+        EpisodeJob(
+            options.task,
+            options.split,
+            index,
+            source=TEACHER,
+            episode=index,
+            seed=options.seed + index,
+            actor=actor,
+            image_size=2,
+            simulator=BlindSimulator,
+        )
+        for index in range(options.episodes)
+    ]
+    for job, episode in run_episodes(jobs, options.workers):
+        print(job.name, _shown(episode), flush=True)
 
 
-_SIMULATORS: dict[str, BlindSimulator] = {}
-
-
-def _steps_to_success(task: str, split: str, seed: int, index: int) -> str:
-    """The line of one episode."""
-    simulator = _SIMULATORS.setdefault(task, BlindSimulator(get_task(task), image_size=2))
-    state = load_initial_state(simulator.task, split, index)
-    behaviour = TeacherBehaviour(EmbeddedTeacher(continuation=True), NOISE)
-    episode = rollout(simulator, behaviour, state, source=TEACHER, episode=index, seed=seed + index)
-    found = [step.steps_to_success for step in episode.transitions]
-    shown = " ".join("X" if steps == NEVER else str(steps) for steps in found)
-    return f"{state.name} {episode.outcome} after {episode.steps}: {shown}"
+def _shown(episode: Episode | EpisodeError) -> str:
+    if isinstance(episode, EpisodeError):
+        return episode.reason
+    found = (step.steps_to_success for step in episode.transitions)
+    steps = " ".join("X" if steps == NEVER else str(steps) for steps in found)
+    return f"{episode.outcome} after {episode.steps}: {steps}"
 
 
 def _film(task: str, split: str, seed: int, index: int, chunk: int, folder: Path) -> None:
@@ -90,15 +99,15 @@ def _film(task: str, split: str, seed: int, index: int, chunk: int, folder: Path
     state = load_initial_state(simulator.task, split, index)
     episode = rollout(
         simulator,
-        NoisyUntil(chunk),
+        NoisyUntil(chunk * CHUNK_LENGTH),
         state,
         source=TEACHER,
         episode=index,
         seed=seed + index,
         record_every=EVERY,
     )
-    steps = sum(step.executed for step in episode.transitions[:chunk])
-    print(save_episode(folder, state.name, episode.outcome, episode.frames[steps // EVERY :]))
+    frames = episode.frames[chunk * CHUNK_LENGTH // EVERY :]
+    print(save_episode(folder, state.name, episode.outcome, frames))
 
 
 if __name__ == "__main__":

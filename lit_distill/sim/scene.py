@@ -242,11 +242,11 @@ class Scene:
         """Whether an object neither falls nor rolls."""
         return bool(np.linalg.norm(self.data.cvel[self._body[name], 3:]) < AT_REST_M_S)
 
-    def touching(self, name: str, other: str) -> bool:
-        """Whether two objects touch each other."""
-        first, second = self.data.contact.geom.T  # [contacts] each
-        this, that = self._is_of[name], self._is_of[other]
-        return bool((this[first] & that[second]).any() or (that[first] & this[second]).any())
+    def touching(self, geoms: np.ndarray, others: np.ndarray) -> bool:
+        """Whether any of some geoms, by their ids, touches any of others."""
+        pairs = self.data.contact.geom  # [contacts, 2]
+        these, those = np.isin(pairs, geoms), np.isin(pairs, others)
+        return bool((these[:, 0] & those[:, 1] | these[:, 1] & those[:, 0]).any())
 
     def fingers_touching(self, name: str) -> int:
         """How many of the two fingers touch an object: 0, 1 or 2."""

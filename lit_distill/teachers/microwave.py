@@ -92,17 +92,11 @@ class Microwave:
 
     def touches_arm(self) -> bool:
         """Whether some part of the arm or hand touches it, its door apart."""
-        return self._touch(self._body_geoms)
+        return self.scene.touching(self._body_geoms, self._arm_geoms)
 
     def door_touches_arm(self) -> bool:
         """Whether some part of the arm or hand touches its door."""
-        return self._touch(self.door_geoms)
-
-    def _touch(self, geoms: np.ndarray) -> bool:
-        """Whether some part of the arm or hand touches one of some of its geoms."""
-        pairs = self.scene.data.contact.geom  # [contacts, 2]
-        own, arm = np.isin(pairs, geoms), np.isin(pairs, self._arm_geoms)
-        return bool((own[:, 0] & arm[:, 1] | own[:, 1] & arm[:, 0]).any())
+        return self.scene.touching(self.door_geoms, self._arm_geoms)
 
     def door_under_wrist(self, position: np.ndarray) -> bool:
         """Whether the door is where the wrist of a hand would be that points down at a position [3]."""

@@ -95,8 +95,9 @@ class PickPlace(Traveller):
         target, placement = self.scene.extent(self.target), self.destination.placement()
         opening = self.scene.closing_command > OPEN and self.scene.opening > BLOCKED_OPENING_M
         letting_go = held or (opening and self.hand.around(target, AROUND_M))
-        on_rim = self._on_rim(target, placement)
-        if letting_go and (on_rim or self._in_place(target, placement, held)):
+        stays = self._stays()
+        on_rim = stays and self._on_rim(target, placement)
+        if letting_go and (on_rim if stays else self._in_place(target, placement, held)):
             return self.hand.wait(OPEN)
         inwards = None if held else self._inwards(target, placement, on_rim)
         if inwards is not None:
@@ -217,8 +218,6 @@ class PickPlace(Traveller):
 
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
         """Whether the object, if let go now, comes to rest where it should."""
-        if self._borne() and not self.destination.reached():
-            return False  # it would stay where it is
         offset = placement.position - np.array([*target.centre[:2], target.bottom])
         play = 1.0 if held and self._basket is not None else 2.0  # off its place it is lifted once more
         over = np.linalg.norm(offset[:2]) < play * placement.tolerance
@@ -227,26 +226,25 @@ class PickPlace(Traveller):
         below_rim = target.bottom < placement.carry_height - 0.015
         return bool(over and below_rim and (hand_low or object_low or not held))
 
-    def _borne(self) -> bool:
-        """Whether the object rests on or in its basket, held or not, and goes no further by itself."""
-        touching = self._basket is not None and self.scene.touching(self.target, self._basket)
-        return touching and self.scene.at_rest(self.target)
-
-    def _on_rim(self, target: Extent, placement: Placement) -> bool:
-        """Whether the object lies on the rim of its basket."""
-        rim = placement.carry_height - CARRY_CLEARANCE_M
+    def _stays(self) -> bool:
+        """Whether the object rests on or in its basket, held or not, and is not where it should be."""
         return bool(
-            self._borne()
-            and placement.position[2] + DEEP_IN_M < target.bottom < rim < target.top
-            and self._near(target, placement)
+            self._basket is not None
+            and self.scene.touching(self.scene.geoms(self.target), self.scene.geoms(self._basket))
+            and self.scene.at_rest(self.target)
             and not self.destination.reached()
         )
 
+    def _on_rim(self, target: Extent, placement: Placement) -> bool:
+        """Whether the object is where it would lie on the rim of its basket."""
+        rim = placement.carry_height - CARRY_CLEARANCE_M
+        across = placement.position[2] + DEEP_IN_M < target.bottom < rim < target.top
+        return bool(across and self._near(target, placement))
+
     def _inwards(self, target: Extent, placement: Placement, on_rim: bool) -> np.ndarray | None:
         """Level direction [3] in which an object that leans in its container goes in, None if none does."""
-        if not (self._boxy and self.onto is not None and self._near(target, placement)):
-            return None
-        if self.destination.reached():
+        leaning = self._boxy and self.onto is not None and self._near(target, placement)
+        if not leaning or self.destination.reached():
             return None
         rim, axis = placement.carry_height - CARRY_CLEARANCE_M, self.scene.long_axis(self.target)
         inwards = from_raised_end(target, axis, rim)
