@@ -77,9 +77,10 @@ class DAggerRounds(Callback):
             raise LitDistillError(f"betas: probabilities in [0, 1], at least one, got {betas}")
         if patience < 0 or (patience and not dev_episodes):
             raise LitDistillError(f"patience: 0, or more with dev_episodes, got {patience}")
-        if collect.noise.probability or collect.student is not None or collect.sample_actions:
+        if collect.noise.probability or collect.student is not None or collect.sample_actions or collect.beta:
             raise LitDistillError(
-                "collect: noise, student and sample_actions must be left out: DAgger's students act"
+                "collect: noise, student, beta and sample_actions must be left out: DAgger's students act, "
+                "and betas say when the teacher does"
             )
         self.init_from = init_from
         self.collect = collect

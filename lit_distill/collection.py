@@ -49,6 +49,8 @@ class CollectSettings:
         teacher: which teacher: `class_path` and, if it takes any, `init_args`.
         student: checkpoint of a student that acts while the teacher labels every state; null: the teacher
             acts.
+        beta: with a student: probability, per chunk, that the teacher acts in its place, so that at the
+            states it gets itself into the outcomes of both's actions are seen; 0: the student alone acts.
         sample_actions: with a student: its chunks are sampled from its Gaussian, not its mean; it must
             be a checkpoint of AWAC, the only one with a log-std head.
         noise: perturbs what the teacher, or the student, executes, never the label; off by default, as in the
@@ -72,6 +74,7 @@ class CollectSettings:
     episodes: int = 50
     teacher: dict[str, Any] = field(default_factory=lambda: {"class_path": EMBEDDED_TEACHER})
     student: str | None = None
+    beta: float = 0.0
     sample_actions: bool = False
     noise: ActionNoise = field(default_factory=ActionNoise)
     execute_steps: int = CHUNK_LENGTH
@@ -102,6 +105,8 @@ class CollectSettings:
                 f"label_every: must be 0 or a divisor of execute_steps ({self.execute_steps}), "
                 f"got {self.label_every}"
             )
+        if not 0.0 <= self.beta <= 1.0:
+            raise LitDistillError(f"beta: a probability, must lie in [0, 1], got {self.beta}")
         self.teacher_spec()
 
     def teacher_spec(self) -> TeacherSpec:
@@ -131,11 +136,13 @@ class CollectSettings:
         """
         if self.student is not None:
             embedding_row(task)
-            return Rollouts(STUDENT, STUDENT, self.mixture(self.student, beta=0.0), self)
+            return Rollouts(STUDENT, STUDENT, self.mixture(self.student, self.beta), self)
         if self.label_every:
             raise LitDistillError(
                 "label_every: is for a student's rollouts; the teacher labels every `execute_steps` steps"
             )
+        if self.beta:
+            raise LitDistillError("beta: is for a student's rollouts; here the teacher acts anyway")
         if self.sample_actions:
             raise LitDistillError("sample_actions: is for a student's rollouts; a teacher has no Gaussian")
         split = OFFICIAL_SPLIT if task.suite else TEACHER

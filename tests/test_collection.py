@@ -493,6 +493,31 @@ def test_a_student_that_answers_by_its_mean_is_another_one_than_one_that_is_samp
         run(tmp_path, sample_actions=True, **changes)
 
 
+def test_the_teacher_takes_turns_with_a_student_with_probability_beta(tmp_path: Path, student: str):
+    changes = {"student": student, "noise": ActionNoise(), "episodes": 6}
+    chunks = transitions_of(run(tmp_path, beta=0.5, **changes))
+    acted = [transition.behaviour for transition in chunks]
+    assert 0.2 < np.mean([behaviour == "teacher" for behaviour in acted]) < 0.8
+    assert set(acted) == {"teacher", "student"}
+    for transition in chunks:
+        same = np.array_equal(transition.actions, transition.teacher_actions)
+        assert same == (transition.behaviour == "teacher")
+    with pytest.raises(LitDistillError, match=r"student episodes here .*beta"):
+        run(tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"beta": 0.5}, "^beta: is for a student's rollouts"),
+        ({"beta": 1.5, "student": "x.ckpt"}, r"^beta: a probability, must lie in \[0, 1\], got 1.5"),
+    ],
+)
+def test_a_beta_that_means_nothing_is_refused(tmp_path: Path, changes: dict[str, Any], line: str):
+    with pytest.raises(LitDistillError, match=line):
+        run(tmp_path, **changes)
+
+
 def test_only_a_student_with_a_log_std_head_can_be_sampled(tmp_path: Path, student: str):
     line = rf"^{student}: its student has no log-std head .* AWAC trains one"
     with pytest.raises(LitDistillError, match=line):

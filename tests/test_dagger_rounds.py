@@ -618,6 +618,7 @@ def test_rounds_of_another_length_are_not_resumed(root: Path, tmp_path: Path) ->
         ({"dev_episodes": 21}, "episodes"),
         ({"collect": dataclasses.replace(ROLLOUTS, noise=ActionNoise(0.5))}, "collect"),
         ({"collect": dataclasses.replace(ROLLOUTS, sample_actions=True)}, "collect"),
+        ({"collect": dataclasses.replace(ROLLOUTS, beta=0.5)}, "collect"),
         ({"collect": dataclasses.replace(ROLLOUTS, student="x.ckpt")}, "collect"),
     ],
 )
