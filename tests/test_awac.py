@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import warnings
 from pathlib import Path
@@ -138,6 +139,28 @@ def test_until_actor_start_the_critic_alone_is_trained(student: str, tmp_path: P
     assert steps and all(step == STEPS - 3 for step in steps)
 
 
+class Rates(Callback):
+    """The learning rates of every step: the actor's, the critics'."""
+
+    def __init__(self) -> None:
+        self.rates: list[list[float]] = []
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        self.rates.append([group["lr"] for group in optimizer.param_groups])
+
+
+def test_the_actors_learning_rate_falls_from_where_it_starts(student: str, tmp_path: Path):
+    """Half a cosine over the last 4 steps, and over all 6 for the critics."""
+    seen = Rates()
+    made = module(student, actor_start=2, schedule="cosine", actor_lr=2.0e-3, critic_lr=4.0e-3)
+    fit(made, tmp_path, callbacks=[seen])
+    actor, critic = zip(*seen.rates, strict=True)
+    half = [0.5 + 0.5 * math.cos(math.pi * k / 4) for k in range(4)]
+    assert actor == pytest.approx([2.0e-3, 2.0e-3, *(2.0e-3 * factor for factor in half)])
+    whole = [0.5 + 0.5 * math.cos(math.pi * k / 6) for k in range(6)]
+    assert critic == pytest.approx([4.0e-3 * factor for factor in whole])
+
+
 class Refreshed(Callback):
     """At every step, before its update: whether what is known of mu is the present student's answer."""
 
@@ -151,12 +174,19 @@ class Refreshed(Callback):
             self.fresh.append(torch.equal(made._known().mean, made.network(*observations)))
 
 
-@pytest.mark.parametrize(("mean_every", "fresh"), [(1, [True] * 6), (3, [True, False, False] * 2)])
-def test_mu_of_every_observation_is_computed_every_so_many_steps(
-    student: str, tmp_path: Path, mean_every: int, fresh: list[bool]
+@pytest.mark.parametrize(
+    ("actor_start", "mean_every", "fresh"),
+    [
+        (0, 1, [True] * 6),
+        (0, 3, [True, False, False] * 2),
+        (2, 3, [True, True, True, False, False, True]),
+    ],
+)
+def test_mu_of_every_observation_is_computed_every_so_many_updates_of_the_student(
+    student: str, tmp_path: Path, actor_start: int, mean_every: int, fresh: list[bool]
 ):
     refreshed = Refreshed()
-    fit(module(student, mean_every=mean_every), tmp_path, callbacks=[refreshed])
+    fit(module(student, actor_start=actor_start, mean_every=mean_every), tmp_path, callbacks=[refreshed])
     assert refreshed.fresh == fresh
 
 

@@ -222,8 +222,23 @@ def test_the_student_sees_shifted_views_and_its_mean_in_eq_6_is_of_the_views_as_
     setting.step()
     augmented: Any = setting.made.augment(setting.batch)
     for view in ("agentview", "wrist"):
-        assert [torch.equal(each[view], augmented[view]) for each in seen] == [True, False]
-        assert [torch.equal(each[view], setting.batch[view]) for each in seen] == [False, True]
+        assert [torch.equal(each[view], augmented[view]) for each in seen] == [False, True]
+        assert [torch.equal(each[view], setting.batch[view]) for each in seen] == [True, False]
+
+
+def test_until_actor_start_the_student_is_not_asked_and_the_rest_is_the_same(tmp_path: Path):
+    """Its answers are known: eq. (6) is of those.
+
+    Q(m), m clipped = min(0.65, 1), (0.6, -2), (0.3, -1), (0.45, -3), (0.5, 0.5).
+    """
+    setting = Setting(tmp_path, actor_start=1)
+    setting.made.policy = None  # type: ignore[assignment]
+    loss = setting.step()
+    torch.testing.assert_close(loss, torch.tensor(CRITIC_LOSS))
+    q = [0.5, -0.2, 0.0, 1.0, 0.0]
+    expected = sum(q) / 5 - (0.65 - 2.0 - 1.0 - 3.0 + 0.5) / 5
+    assert float(setting.logged["advantage/mean"]) == pytest.approx(expected, rel=1e-5)
+    assert not any(name.startswith("actor/") for name in setting.logged)
 
 
 Spoil = Callable[[Setting, pytest.MonkeyPatch], None]

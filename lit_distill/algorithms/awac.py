@@ -80,10 +80,11 @@ class AWAC(LightningModule):
         actor_lr: Learning rate (AdamW) of the student and its log-std head.
         critic_lr: Learning rate of the critics.
         weight_decay: Weight decay of AdamW, on all parameters.
-        schedule: `constant`, or `cosine`, both learning rates falling to 0 over the run.
+        schedule: `constant`, or `cosine`, both learning rates falling to 0: the critics' over the run, the
+            actor's from `actor_start` to its end.
         actor_start: Steps in which the critic alone is trained, before the first actor update: until then
-            the actor does not change at all.
-        mean_every: Steps between two computations of mu(s') for all observations; 1 is exact.
+            the actor does not change at all, and a step costs a fraction of one that looks at images.
+        mean_every: Actor updates between two computations of mu(s') for all observations; 1 is exact.
         relabel_weight: Weight of the teacher's chunk at student states as a second action in eq. (8); 0: off.
         perturbed_weight: Factor of eq. (8) where noise was part of the executed chunk; 1: to the letter.
         critic_hidden: Width of the critics' hidden layers.
@@ -183,29 +184,24 @@ class AWAC(LightningModule):
             known.load_state_dict(self._resumed_observations)
 
     def on_train_batch_start(self, batch: ReplayBatch, batch_idx: int) -> None:
-        """Every `mean_every` steps bring mu(s') up to the present student."""
-        if self.global_step % self.mean_every == 0 and self.global_step > 0:
+        """Every `mean_every` updates of the student bring mu(s') up to it."""
+        updates = self.global_step - self.actor_start
+        if updates > 0 and updates % self.mean_every == 0:
             self._known().update(self.network)
 
     def training_step(self, batch: ReplayBatch, batch_idx: int) -> Tensor:
-        """Eqs. (3) to (8) on a balanced batch."""
-        mean, log_std = self.policy(self.augment(batch))  # [B, K, A] each
+        """Eqs. (3) to (8) on a balanced batch; before `actor_start` without (8)."""
         returns, shaped = self.rewards(batch)  # (3)
         y = self.target(batch, shaped)  # (4)
         features = self._known().features[batch["index"]]  # [B, F]
-        critic_loss = critic_error(self.critic(features, batch["actions"]), y).mean()  # (5)
+        q = self.critic(features, batch["actions"])  # [B, 2]
+        critic_loss = critic_error(q, y).mean()  # (5)
 
         with torch.no_grad():
             q_mean = self.critic(features, self.mean_action(batch))
-            a = advantage(self.critic(features, batch["actions"]), q_mean)  # (6)
+            a = advantage(q, q_mean)  # (6)
             w = advantage_weight(a, self.lambda_awac, self.w_max)  # (7)
-        log_pi = log_probability(batch["actions"], mean, log_std, batch["mask"])
         chosen = torch.where(batch["perturbed"], self.perturbed_weight, 1.0)
-        actor_loss = (chosen * actor_error(w, log_pi)).mean()  # (8)
-        if self.relabel_weight:
-            actor_loss = actor_loss + self.relabel_weight * self._relabelled(
-                batch, features, mean, log_std, q_mean
-            )
         all_a, all_w, all_chosen = self._of_all_processes(a, w, chosen)
         used = all_w[all_chosen > 0.0] if all_chosen.any() else all_w
         sample_size = effective_sample_size(used)
@@ -219,13 +215,25 @@ class AWAC(LightningModule):
             "weight/max": used.max(),
             "weight/clipped": (used >= self.w_max).float().mean(),
             "weight/effective_sample_size": sample_size,
+        }
+        if self._critic_alone():
+            self._log_terms(terms, len(y))
+            return critic_loss + self._no_gradient()
+
+        mean, log_std = self.policy(self.augment(batch))  # [B, K, A] each
+        log_pi = log_probability(batch["actions"], mean, log_std, batch["mask"])
+        actor_loss = (chosen * actor_error(w, log_pi)).mean()  # (8)
+        if self.relabel_weight:
+            actor_loss = actor_loss + self.relabel_weight * self._relabelled(
+                batch, features, mean, log_std, q_mean
+            )
+        terms |= {
             "actor/log_std": log_std.mean(),
             "actor/log_probability": log_pi.mean(),
             "actor/loss": actor_loss,
         }
         self._log_terms(terms, len(y))
-        if self.global_step >= self.actor_start:
-            self._sample_sizes.append(sample_size)
+        self._sample_sizes.append(sample_size)
         return critic_loss + actor_loss
 
     def on_train_epoch_end(self) -> None:
@@ -268,7 +276,7 @@ class AWAC(LightningModule):
     @torch.no_grad()
     def mean_action(self, batch: ReplayBatch) -> Tensor:
         """mu_phi(s_i), float32 [B, K, A] in [-1, 1], of the views as they are: the critics see no shift."""
-        mean, _ = self.policy(batch)
+        mean = self._known().mean[batch["index"]] if self._critic_alone() else self.policy(batch)[0]
         return mean.clamp(-1.0, 1.0)
 
     def policy(self, batch: ReplayBatch) -> tuple[Tensor, Tensor]:
@@ -291,7 +299,7 @@ class AWAC(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Before `actor_start` AdamW finds no gradient of the actor: it neither moves nor decays it."""
-        if self.global_step < self.actor_start:
+        if self._critic_alone():
             for parameter in self._actor():
                 parameter.grad = None
 
@@ -341,6 +349,7 @@ class AWAC(LightningModule):
             self.schedule,
             self.trainer,
             lambda: int(self.trainer.estimated_stepping_batches),
+            starts=(self.actor_start, 0),
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -361,6 +370,14 @@ class AWAC(LightningModule):
             self._observations = EncodedObservations.of(self.critic_encoder, observations, self.device)
             self._observations.update(self.network)
         return self._observations
+
+    def _critic_alone(self) -> bool:
+        """Is the student still as it was at the start?"""
+        return self.global_step < self.actor_start
+
+    def _no_gradient(self) -> Tensor:
+        """0, of all parameters of the actor: DistributedDataParallel waits for a gradient of each."""
+        return 0.0 * torch.stack([parameter.sum() for parameter in self._actor()]).sum()
 
     def _actor(self) -> list[nn.Parameter]:
         return [*self.network.parameters(), *self.log_std_head.parameters()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -27,7 +27,11 @@ def cosine_factor(step: int, total: int) -> float:
 
 
 def scheduled(
-    optimizer: torch.optim.Optimizer, schedule: Schedule, trainer: Trainer, total: Callable[[], int]
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    trainer: Trainer,
+    total: Callable[[], int],
+    starts: Sequence[int] = (0,),
 ) -> OptimizerLRScheduler:
     """What `configure_optimizers` returns: the optimizer, with a factor for every optimizer step.
 
@@ -37,6 +41,7 @@ def scheduled(
         trainer: whose run has to have an end.
         total: optimizer steps of the run; called only once there was a step, when the data are there. Nothing
             of it is kept, so a run resumed with more epochs follows the longer curve.
+        starts: for each group the step at which its learning rate begins to fall.
 
     Raises:
         LitDistillError: cosine, and a run without end.
@@ -45,7 +50,9 @@ def scheduled(
         return optimizer
     if trainer.max_epochs == -1 and trainer.max_steps == -1:
         raise LitDistillError("schedule: cosine needs an end: set trainer.max_epochs or max_steps")
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: cosine_factor(step, total()) if step else 1.0
-    )
+
+    def factor_from(start: int) -> Callable[[int], float]:
+        return lambda step: cosine_factor(step - start, total() - start) if step > start else 1.0
+
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, [factor_from(start) for start in starts])
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
