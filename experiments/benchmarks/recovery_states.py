@@ -19,6 +19,7 @@ import numpy as np
 from common import NOISE, BlindSimulator
 
 from lit_distill.behaviours import ActionNoise, Decision, TeacherActor, TeacherBehaviour
+from lit_distill.errors import LitDistillError
 from lit_distill.rollout import Episode, rollout
 from lit_distill.schema import CHUNK_LENGTH, NEVER, TEACHER, Observation
 from lit_distill.sim.chunks import ChunkSimulator
@@ -65,7 +66,10 @@ def main() -> None:
     parser.add_argument("--videos", type=Path, default=Path("runs/recovery_states"))
     options = parser.parse_args()
     if options.film:
-        _film(options.task, options.split, options.seed, *options.film, options.videos)
+        try:
+            _film(options.task, options.split, options.seed, *options.film, options.videos)
+        except LitDistillError as error:
+            raise SystemExit(f"error: {error}") from None
         return
     actor = TeacherActor(TeacherSpec(EMBEDDED_TEACHER, {"continuation": True}), NOISE)
     jobs = [
@@ -106,6 +110,9 @@ def _film(task: str, split: str, seed: int, index: int, chunk: int, folder: Path
         seed=seed + index,
         record_every=EVERY,
     )
+    if chunk * CHUNK_LENGTH >= episode.steps:
+        last = (episode.steps - 1) // CHUNK_LENGTH
+        raise LitDistillError(f"--film: {state.name} ended in chunk {last}, so chunk {chunk} has no picture")
     frames = episode.frames[chunk * CHUNK_LENGTH // EVERY :]
     print(save_episode(folder, state.name, episode.outcome, frames))
 
