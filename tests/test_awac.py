@@ -233,6 +233,17 @@ def test_the_log_standard_deviation_is_clamped(student: str):
         assert (made.policy(batch)[1] == clamped).all()  # type: ignore[arg-type]
 
 
+def test_the_log_std_head_does_not_train_the_features_that_it_reads(student: str, tmp_path: Path):
+    made, batch = hand_made(student, tmp_path)
+    torch.nn.init.constant_(made.log_std_head[0].weight, 0.1)  # type: ignore[arg-type]
+    for parameter in made.network.parameters():
+        parameter.grad = None
+    _, log_std = made.policy(batch)
+    log_std.sum().backward()
+    assert all(parameter.grad is None for parameter in made.network.parameters())
+    assert made.log_std_head[0].weight.grad is not None
+
+
 def test_its_checkpoint_brings_the_log_std_head_that_its_actions_are_sampled_with(
     student: str, tmp_path: Path
 ):

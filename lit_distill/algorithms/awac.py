@@ -20,7 +20,8 @@ data, fewer only where an episode ends, and Adam divides the loss's scale out.
 
 Ours, where the paper is silent: the values of gamma, lambda_TPR, lambda_AWAC, w_max, tau and learning rates
 (conf/awac.yaml); the critic looks at the features of the student that AWAC starts from, which stay as they
-are, so each observation is encoded once (`EncodedObservations`); mu(s') is computed for all
+are, so each observation is encoded once (`EncodedObservations`); the log-std head reads the actor's
+features and does not train them; mu(s') is computed for all
 observations together every `mean_every` steps; `relabel_weight` adds the teacher's chunk at student states
 as a second action to eq. (8), with its own advantage; `perturbed_weight` below 1 lets chunks that noise was
 part of teach the critics more than the actor: a Gaussian's log-likelihood is ruled by its largest residuals.
@@ -280,12 +281,16 @@ class AWAC(LightningModule):
         return mean.clamp(-1.0, 1.0)
 
     def policy(self, batch: ReplayBatch) -> tuple[Tensor, Tensor]:
-        """Mean and log standard deviation of pi_phi(. | s), float32 [B, K, A] each."""
+        """Mean and log standard deviation of pi_phi(. | s), float32 [B, K, A] each.
+
+        The log-std head reads the features and does not train them: the gradient of log pi by the log
+        standard deviation, z^2 - 1, grows with the squares of the residuals and would spoil mu.
+        """
         features = self.network.encode(
             batch["agentview"], batch["wrist"], batch["proprio"], batch["task_index"]
         )
         with torch.autocast(features.device.type, enabled=False):
-            return self.network.head(features), self.log_std_head(features)
+            return self.network.head(features), self.log_std_head(features.detach())
 
     def _relabelled(
         self, batch: ReplayBatch, features: Tensor, mean: Tensor, log_std: Tensor, q_mean: Tensor
