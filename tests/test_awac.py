@@ -128,12 +128,12 @@ class Watch(Callback):
         self.moved.append(differing(self.start, state(pl_module)))
 
 
-def test_until_actor_start_the_critic_alone_is_trained(student: str, tmp_path: Path):
-    """To the step, weight decay included; and Adam's memory of the actor begins there."""
+def test_until_actor_start_critics_and_log_std_head_alone_are_trained(student: str, tmp_path: Path):
+    """To the step, weight decay included; and Adam's memory of the student begins there."""
     made, watch = module(student, actor_start=3, weight_decay=0.5), Watch()
     trainer = fit(made, tmp_path, callbacks=[watch])
-    critic, actor = {"critic", "target_critic"}, {"network", "log_std_head"}
-    assert watch.moved == [critic] * 3 + [critic | actor] * (STEPS - 3)
+    rest = {"critic", "target_critic", "log_std_head"}
+    assert watch.moved == [rest] * 3 + [rest | {"network"}] * (STEPS - 3)
     memory = trainer.optimizers[0].state
     steps = [memory[weights]["step"] for weights in made.network.parameters() if weights in memory]
     assert steps and all(step == STEPS - 3 for step in steps)
@@ -266,8 +266,8 @@ def test_actor_and_critics_have_their_own_learning_rates(student: str, tmp_path:
     made = module(student, actor_lr=1e-3, critic_lr=5e-3)
     (optimizer,) = fit(made, tmp_path, LineData(1)).optimizers
     rates = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
-    assert {rates[each] for part in (made.network, made.log_std_head) for each in part.parameters()} == {1e-3}
-    assert {rates[each] for each in made.critic.parameters()} == {5e-3}
+    assert {rates[each] for each in made.network.parameters()} == {1e-3}
+    assert {rates[each] for part in (made.critic, made.log_std_head) for each in part.parameters()} == {5e-3}
 
 
 @pytest.mark.parametrize(

@@ -226,19 +226,23 @@ def test_the_student_sees_shifted_views_and_its_mean_in_eq_6_is_of_the_views_as_
         assert [torch.equal(each[view], setting.batch[view]) for each in seen] == [True, False]
 
 
-def test_until_actor_start_the_student_is_not_asked_and_the_rest_is_the_same(tmp_path: Path):
-    """Its answers are known: eq. (6) is of those.
+def test_until_actor_start_the_student_is_not_asked(tmp_path: Path):
+    """Its answers are known, and the log-std head reads the features of the critics, which are its own.
 
-    Q(m), m clipped = min(0.65, 1), (0.6, -2), (0.3, -1), (0.45, -3), (0.5, 0.5).
+    Q(m), m clipped = min(0.65, 1), (0.6, -2), (0.3, -1), (0.45, -3), (0.5, 0.5), so that
+    A = -0.15, 1.8, 1, 4, -0.5; a_0 - m_0 = -0.15, 0.4, -0.3, 0.55, -1; the standard deviation is 1.
     """
     setting = Setting(tmp_path, actor_start=1)
-    setting.made.policy = None  # type: ignore[assignment]
+    made = setting.made
+    made.policy = None  # type: ignore[assignment]
+    torch.nn.init.zeros_(made.log_std_head[0].bias)  # type: ignore[arg-type]
     loss = setting.step()
-    torch.testing.assert_close(loss, torch.tensor(CRITIC_LOSS))
-    q = [0.5, -0.2, 0.0, 1.0, 0.0]
-    expected = sum(q) / 5 - (0.65 - 2.0 - 1.0 - 3.0 + 0.5) / 5
-    assert float(setting.logged["advantage/mean"]) == pytest.approx(expected, rel=1e-5)
-    assert not any(name.startswith("actor/") for name in setting.logged)
+    weights, apart = [math.exp(-0.3), 3.0, 3.0, 3.0, math.exp(-1.0)], [-0.15, 0.4, -0.3, 0.55, -1.0]
+    actor = sum(w * (d * d / 2 + 7 * HALF_LOG_2PI) for w, d in zip(weights, apart, strict=True)) / 5
+    torch.testing.assert_close(loss, torch.tensor(CRITIC_LOSS + actor))
+    loss.backward()
+    assert made.log_std_head[0].bias.grad.abs().sum() > 0.0  # type: ignore[union-attr,operator]
+    assert all(not parameter.grad.any() for parameter in made.network.parameters())  # type: ignore[union-attr]
 
 
 Spoil = Callable[[Setting, pytest.MonkeyPatch], None]

@@ -35,7 +35,7 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor
 
 from lit_distill.algorithms.awac_settings import RECORDED, Potential, check_settings
 from lit_distill.algorithms.awac_terms import (
@@ -78,13 +78,14 @@ class AWAC(LightningModule):
         lambda_awac: Temperature of eq. (7), above 0.
         w_max: Largest weight of eq. (7), at least 1.
         tau: Step of the target critic towards the critic after each update, in (0, 1].
-        actor_lr: Learning rate (AdamW) of the student and its log-std head.
-        critic_lr: Learning rate of the critics.
+        actor_lr: Learning rate (AdamW) of the student.
+        critic_lr: Learning rate of the critics and of the log-std head, which all begin with nothing.
         weight_decay: Weight decay of AdamW, on all parameters.
-        schedule: `constant`, or `cosine`, both learning rates falling to 0: the critics' over the run, the
-            actor's from `actor_start` to its end.
-        actor_start: Steps in which the critic alone is trained, before the first actor update: until then
-            the actor does not change at all, and a step costs a fraction of one that looks at images.
+        schedule: `constant`, or `cosine`, both learning rates falling to 0: `critic_lr` over the run,
+            `actor_lr` from `actor_start` to its end.
+        actor_start: Steps in which critics and log-std head alone are trained, before the student's first
+            update: until then it does not change at all, and a step costs a fraction of one that looks at
+            images.
         mean_every: Actor updates between two computations of mu(s') for all observations; 1 is exact.
         relabel_weight: Weight of the teacher's chunk at student states as a second action in eq. (8); 0: off.
         perturbed_weight: Factor of eq. (8) where noise was part of the executed chunk; 1: to the letter.
@@ -191,7 +192,7 @@ class AWAC(LightningModule):
             self._known().update(self.network)
 
     def training_step(self, batch: ReplayBatch, batch_idx: int) -> Tensor:
-        """Eqs. (3) to (8) on a balanced batch; before `actor_start` without (8)."""
+        """Eqs. (3) to (8) on a balanced batch; before `actor_start` (8) trains the log-std head alone."""
         returns, shaped = self.rewards(batch)  # (3)
         y = self.target(batch, shaped)  # (4)
         features = self._known().features[batch["index"]]  # [B, F]
@@ -202,7 +203,17 @@ class AWAC(LightningModule):
             q_mean = self.critic(features, self.mean_action(batch))
             a = advantage(q, q_mean)  # (6)
             w = advantage_weight(a, self.lambda_awac, self.w_max)  # (7)
+        if self._actor_waits():
+            mean, log_std = self._known().mean[batch["index"]], self.log_std_head(features)
+        else:
+            mean, log_std = self.policy(self.augment(batch))  # [B, K, A] each
+        log_pi = log_probability(batch["actions"], mean, log_std, batch["mask"])
         chosen = torch.where(batch["perturbed"], self.perturbed_weight, 1.0)
+        actor_loss = (chosen * actor_error(w, log_pi)).mean()  # (8)
+        if self.relabel_weight:
+            actor_loss = actor_loss + self.relabel_weight * self._relabelled(
+                batch, features, mean, log_std, q_mean
+            )
         all_a, all_w, all_chosen = self._of_all_processes(a, w, chosen)
         used = all_w[all_chosen > 0.0] if all_chosen.any() else all_w
         sample_size = effective_sample_size(used)
@@ -216,24 +227,13 @@ class AWAC(LightningModule):
             "weight/max": used.max(),
             "weight/clipped": (used >= self.w_max).float().mean(),
             "weight/effective_sample_size": sample_size,
-        }
-        if self._critic_alone():
-            self._log_terms(terms, len(y))
-            return critic_loss + self._no_gradient()
-
-        mean, log_std = self.policy(self.augment(batch))  # [B, K, A] each
-        log_pi = log_probability(batch["actions"], mean, log_std, batch["mask"])
-        actor_loss = (chosen * actor_error(w, log_pi)).mean()  # (8)
-        if self.relabel_weight:
-            actor_loss = actor_loss + self.relabel_weight * self._relabelled(
-                batch, features, mean, log_std, q_mean
-            )
-        terms |= {
             "actor/log_std": log_std.mean(),
             "actor/log_probability": log_pi.mean(),
             "actor/loss": actor_loss,
         }
         self._log_terms(terms, len(y))
+        if self._actor_waits():
+            return critic_loss + actor_loss + self._no_gradient()
         self._sample_sizes.append(sample_size)
         return critic_loss + actor_loss
 
@@ -277,7 +277,7 @@ class AWAC(LightningModule):
     @torch.no_grad()
     def mean_action(self, batch: ReplayBatch) -> Tensor:
         """mu_phi(s_i), float32 [B, K, A] in [-1, 1], of the views as they are: the critics see no shift."""
-        mean = self._known().mean[batch["index"]] if self._critic_alone() else self.policy(batch)[0]
+        mean = self._known().mean[batch["index"]] if self._actor_waits() else self.policy(batch)[0]
         return mean.clamp(-1.0, 1.0)
 
     def policy(self, batch: ReplayBatch) -> tuple[Tensor, Tensor]:
@@ -303,9 +303,9 @@ class AWAC(LightningModule):
         return actor_error(w, log_probability(batch["teacher_actions"], mean, log_std, every_row)).mean()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Before `actor_start` AdamW finds no gradient of the actor: it neither moves nor decays it."""
-        if self._critic_alone():
-            for parameter in self._actor():
+        """Before `actor_start` AdamW finds no gradient of the student: it neither moves nor decays it."""
+        if self._actor_waits():
+            for parameter in self.network.parameters():
                 parameter.grad = None
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -341,11 +341,12 @@ class AWAC(LightningModule):
         return shift_views(batch, self.shift, (self.seed, self.global_step), self.global_rank)
 
     def configure_optimizers(self) -> Any:
-        """One AdamW with a group for the actor and one for the critics: they share no weight."""
+        """One AdamW, a group for the student, one for critics and log-std head: they share no weight."""
+        beginners = [*self.critic.parameters(), *self.log_std_head.parameters()]
         optimizer = torch.optim.AdamW(
             [
-                {"params": self._actor(), "lr": self.actor_lr, "name": "actor"},
-                {"params": list(self.critic.parameters()), "lr": self.critic_lr, "name": "critic"},
+                {"params": list(self.network.parameters()), "lr": self.actor_lr, "name": "actor"},
+                {"params": beginners, "lr": self.critic_lr, "name": "critic"},
             ],
             weight_decay=self.weight_decay,
         )
@@ -376,16 +377,13 @@ class AWAC(LightningModule):
             self._observations.update(self.network)
         return self._observations
 
-    def _critic_alone(self) -> bool:
+    def _actor_waits(self) -> bool:
         """Is the student still as it was at the start?"""
         return self.global_step < self.actor_start
 
     def _no_gradient(self) -> Tensor:
-        """0, of all parameters of the actor: DistributedDataParallel waits for a gradient of each."""
-        return 0.0 * torch.stack([parameter.sum() for parameter in self._actor()]).sum()
-
-    def _actor(self) -> list[nn.Parameter]:
-        return [*self.network.parameters(), *self.log_std_head.parameters()]
+        """0, of all weights of the student: DistributedDataParallel waits for a gradient of each."""
+        return 0.0 * torch.stack([parameter.sum() for parameter in self.network.parameters()]).sum()
 
     def _of_all_processes(self, *values: Tensor) -> tuple[Tensor, ...]:
         """Values [B] of this process's part of a batch: those of the whole batch, without gradient."""

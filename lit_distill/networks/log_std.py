@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH
 
-LOG_STD_MIN, LOG_STD_MAX = -5.0, 0.0
-"""Clamp of the log standard deviation (action units); the authors of AWAC use [-6, 0]."""
+LOG_STD_MIN, LOG_STD_MAX = -3.0, 0.0
+"""Clamp of the log standard deviation (action units); the authors of AWAC use [-6, 0], but a student that
+always answers by its mean has none, and 1 / variance says how firmly it is held to what it did."""
 
 
 class LogStdHead(nn.Sequential):
