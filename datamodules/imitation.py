@@ -2,7 +2,7 @@
 
 Same shards, same draws, same executed rows: what is left between AWAC and the control `executed` are the
 weights, which are 1 for what successful episodes did and 0 for the rest, and a squared error in place of the
-Gaussian.
+Gaussian. In `all` every weight is 1.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from typing import Literal
 
 from lit_distill.schema import ChunkBatch, ReplayBatch
 
-Imitated = Literal["executed", "teacher"]
-"""`executed`: what was done in successful episodes; `teacher`: what the teacher said, in failures too."""
+Imitated = Literal["executed", "all", "teacher"]
+"""`executed`: what was done in successful episodes; `all`: in failures too; `teacher`: what the teacher said,
+in failures too."""
 
 
 def to_imitate(batch: ReplayBatch, imitate: Imitated) -> ChunkBatch:
     """The batch as eq. (1) takes it: `teacher_actions` is what is imitated in the rows of `mask`.
 
-    With `executed` those are the executed rows of successful episodes, none where noise was part of the
-    chunk, which nobody chose (AWAC's actor leaves it out as well); with `teacher` all rows of its label, but
-    at the end of an episode those that were executed.
+    With `executed` those are the executed rows of successful episodes, with `all` of all episodes, none where
+    noise was part of the chunk, which nobody chose (AWAC's actor leaves it out as well); with `teacher` all
+    rows of its label, but at the end of an episode those that were executed.
     """
-    if imitate == "executed":
-        chosen = batch["success"] & ~batch["perturbed"]
+    if imitate != "teacher":
+        chosen = ~batch["perturbed"] & (batch["success"] | (imitate == "all"))
         target, mask = batch["actions"], batch["mask"] & chosen[:, None]
     else:
         target, mask = batch["teacher_actions"], batch["mask"] | ~batch["terminal"][:, None]

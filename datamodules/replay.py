@@ -126,7 +126,7 @@ class ReplayDataModule(LightningDataModule):
             ("execute_steps", 1 <= execute_steps <= CHUNK_LENGTH, f"in 1..{CHUNK_LENGTH}", execute_steps),
             ("held_out", 0.0 < held_out <= 0.5, "above 0 and at most 0.5", held_out),
             ("seed", seed >= 0, "at least 0", seed),
-            ("imitate", imitate in (None, *get_args(Imitated)), "null, executed or teacher", imitate),
+            ("imitate", imitate in (None, *get_args(Imitated)), "null, executed, all or teacher", imitate),
         ):
             if not allowed:
                 raise LitDistillError(f"{name}: must be {range_text}, got {value}")
@@ -197,7 +197,7 @@ class ReplayDataModule(LightningDataModule):
         learner = getattr(self.trainer, "lightning_module", None)
         if learner is not None and hasattr(learner, "critic") == (self._imitate is not None):
             raise LitDistillError(
-                f"imitate: null is for AWAC, executed or teacher for BehaviorCloning; "
+                f"imitate: null is for AWAC, executed, all or teacher for BehaviorCloning; "
                 f"{type(learner).__name__} got {self._imitate}"
             )
         if not self._arrays:
@@ -227,7 +227,8 @@ class ReplayDataModule(LightningDataModule):
             self._say_what_is_unshaped()
         elif self._imitate == "teacher" and not self._arrays["labelled"].all():
             raise LitDistillError(
-                f"{self.folder}: some rollouts have no labels of the teacher; imitate: executed needs none"
+                f"{self.folder}: some rollouts have no labels of the teacher; "
+                "imitate: executed or all needs none"
             )
 
     def _check_length(self, episode: Sequence[ChunkTransition]) -> None:

@@ -58,6 +58,14 @@ def test_what_was_executed_is_imitated_in_the_executed_rows_of_successes_and_nev
     assert (batch["success"] & batch["perturbed"]).any() and (~batch["success"] & ~batch["perturbed"]).any()
 
 
+def test_what_was_executed_in_failures_can_be_imitated_too(root: Path):
+    whole = data(root)
+    batch = whole.gather(np.arange(sum(whole.counts().values())))
+    mask = to_imitate(batch, "all")["mask"]
+    torch.testing.assert_close(mask, batch["mask"] & ~batch["perturbed"][:, None])
+    assert mask[~batch["success"]].any()
+
+
 def test_of_the_teachers_label_all_rows_count_but_those_beyond_the_end(
     tmp_path: Path, make_episode: MakeEpisode
 ):
@@ -75,7 +83,7 @@ def test_of_the_teachers_label_all_rows_count_but_those_beyond_the_end(
     assert not imitated["mask"][last].all()
 
 
-@pytest.mark.parametrize("imitate", ["executed", "teacher"])
+@pytest.mark.parametrize("imitate", ["executed", "all", "teacher"])
 def test_a_control_draws_what_awac_draws_failures_included(root: Path, imitate: str):
     awac, control = data(root), data(root, imitate=imitate)
     for name in ("train_dataloader", "val_dataloader"):
@@ -106,5 +114,6 @@ def test_what_does_not_suit_the_learner_is_refused_in_one_line(
     module.trainer = types.SimpleNamespace(lightning_module=made)  # type: ignore[assignment]
     if suits:
         return module.setup()
-    with pytest.raises(LitDistillError, match="^imitate: null is for AWAC, executed or teacher for Behavior"):
+    line = "^imitate: null is for AWAC, executed, all or teacher for Behavior"
+    with pytest.raises(LitDistillError, match=line):
         module.setup()

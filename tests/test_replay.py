@@ -264,7 +264,7 @@ def test_two_ranks_share_the_batches_of_one(root: Path):
         ({"held_out": 0.0}, "held_out: must be above 0"),
         ({"students": ["teacher"]}, "students: name at least one source but teacher"),
         ({"draw": "chunk"}, "draw: must be transition or episode"),
-        ({"imitate": "student"}, "imitate: must be null, executed or teacher"),
+        ({"imitate": "student"}, "imitate: must be null, executed, all or teacher"),
         ({"students": []}, "students: name at least one"),
     ],
 )
