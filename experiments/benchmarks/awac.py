@@ -3,11 +3,11 @@
     python experiments/benchmarks/awac.py --updates 24
 
 Trains AWAC of conf/awac.yaml's shapes on synthetic transitions of the real schema, in turns:
-`critics_alone` (eqs. 3 to 5), `update` (eqs. 3 to 8 as `fit` does them) and `everything_again`,
+`critics_alone` (as `fit` does until `actor_start`), `update` (as it does then) and `everything_again`,
 where in each update the critics' own encoders are trained, too, and mu(s') is computed for the batch. Beside
 these: the seconds that 1000 observations take to be encoded once, and mu(s) of them at each refresh
-(`mean_every`). `stage_s` is what conf/awac.yaml's 800 updates would take with so many observations. The last
-line is one JSON object.
+(`mean_every`). `stage_s` is what conf/awac.yaml's 3000 steps of the critics and 1500 of the student would
+take with so many observations. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from lit_distill.precision import best_precision
 from lit_distill.schema import ReplayBatch
 from lit_distill.shards import ShardWriter
 
-BATCH_SIZE, EXECUTE_STEPS, UPDATES, MEAN_EVERY = 64, 8, 800, 200
+BATCH_SIZE, EXECUTE_STEPS, ACTOR_START, UPDATES, MEAN_EVERY = 64, 8, 3000, 1500, 200
 """Of conf/awac.yaml."""
 WARM_UP, TURN = 2, 4
 
@@ -118,14 +118,13 @@ def measure(root: str, updates: int) -> dict[str, Any]:
         module.critic_encoder = naive
         return everything_again(module, batch, data.gather(batch["next_index"].numpy()))
 
-    def critics(batch: ReplayBatch) -> torch.Tensor:
-        _, shaped = module.rewards(batch)
-        features = known.features[batch["index"]]
-        return critic_error(module.critic(features, batch["actions"]), module.target(batch, shaped)).mean()
+    def step(batch: ReplayBatch, actor_start: int) -> torch.Tensor:
+        module.actor_start = actor_start  # the module's own count of steps stays 0
+        return module.training_step(batch, 0)
 
     ways = {
-        "critics_alone": Update(module, critics, module.critic),
-        "update": Update(module, lambda batch: module.training_step(batch, 0), module.critic, *actor),
+        "critics_alone": Update(module, lambda batch: step(batch, 1), module.critic, module.log_std_head),
+        "update": Update(module, lambda batch: step(batch, 0), module.critic, *actor),
         "everything_again": Update(module, again, module.critic, *actor, naive),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
@@ -135,8 +134,9 @@ def measure(root: str, updates: int) -> dict[str, Any]:
                 batch = data.gather(data.draw(number))
                 times[name].append(timed(lambda update=update, batch=batch: update(batch))[1])  # type: ignore[misc]
     seconds = {name: statistics.median(each[WARM_UP:]) for name, each in times.items()}
-    refreshes = UPDATES // MEAN_EVERY  # the first with the encoding
-    stage = encoding + refreshing * (refreshes - 1) + UPDATES * seconds["update"]
+    refreshes = (UPDATES - 1) // MEAN_EVERY
+    training = ACTOR_START * seconds["critics_alone"] + UPDATES * seconds["update"]
+    stage = encoding + refreshing * refreshes + training
     return {
         "batch_size": BATCH_SIZE,
         "torch_threads": torch.get_num_threads(),
