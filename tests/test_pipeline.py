@@ -316,7 +316,7 @@ def test_the_results_of_the_fit_files_are_apart_and_ignored_by_git() -> None:
 def test_only_settings_that_differ_become_options() -> None:
     settings = CollectSettings(episodes=7, teacher={"class_path": "some.Teacher"})
     settings = replace(settings, noise=replace(settings.noise, probability=0.25))
-    defaults = {"episodes": 50, "sample_actions": False, "workers": 3} | {
+    defaults = {"episodes": 50, "beta": 0.0, "sample_actions": False, "workers": 3} | {
         "noise": {"probability": 0.0, "position": 0.3, "rotation": 0.1}
     }
     options = changed(settings, defaults, "settings")
