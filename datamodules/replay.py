@@ -308,6 +308,10 @@ class ReplayDataModule(LightningDataModule):
             for part, numbers in (("train", training.numbers), ("val", self._validation[side]))
         }
 
+    def numbers(self, side: str) -> np.ndarray:
+        """Which transitions are of a side (`teacher`, `student`), in training and held out, int64 [n]."""
+        return np.concatenate([self._sides[side].numbers, self._validation[side]])
+
     def draw(self, step: int) -> np.ndarray:
         """The transitions of global batch `step`, int64 [B]."""
         return balanced_indices(
