@@ -6,7 +6,8 @@ The looks of the data are grouped by whose chunk was executed (noise apart) and 
 the look, in steps of 0.125. Of each group: how many; mean advantage A and weight w, eqs. (6) and (7), by the
 checkpoint's critics at the student that the run began with; and the distance between the student's and the
 teacher's chunk, root mean square of the position rows that are executed and of the gripper, before and after
-the run. A checkpoint of a control has no critics: A and w are then left out. The last line is one JSON object.
+the run. A checkpoint of a control has no critics: A and w are then left out.
+The last line is one JSON object.
 """
 
 from __future__ import annotations
