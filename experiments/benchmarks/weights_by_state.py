@@ -3,8 +3,8 @@
     python experiments/benchmarks/weights_by_state.py RUN/last.ckpt [--root data] [--students student]
 
 The looks of the data are grouped by whose chunk was executed (noise apart) and by the teacher's value V* at
-the look, in steps of 0.125. Of each group: how many; mean advantage A and weight w, eqs. (6) and (7), by the
-checkpoint's critics at the student that the run began with; and the distance between the student's and the
+the look, in steps of 0.125. Of each group: how many; mean and spread of the advantage A and mean weight
+w, eqs. (6) and (7), by the checkpoint's critics at the student that the run began with; and the distance between the student's and the
 teacher's chunk, root mean square of the position rows that are executed and of the gripper, before and after
 the run. A checkpoint of a control has no critics: A and w are then left out.
 The last line is one JSON object.
@@ -111,10 +111,9 @@ def groups(
                 continue
             row = {"executed": name, "value_from": number * BIN, "looks": int(chosen.sum())}
             if weights is not None:
-                row |= {
-                    key: round(float(each[chosen].mean()), 3)
-                    for key, each in zip(("advantage", "weight"), weights, strict=True)
-                }
+                a, w = (each[chosen] for each in weights)
+                figures = {"advantage": a.mean(), "advantage_std": a.std(), "weight": w.mean()}
+                row |= {key: round(float(figure), 3) for key, figure in figures.items()}
             yield row | {key: round(float(each[chosen].mean()), 3) for key, each in errors.items()}
 
 
