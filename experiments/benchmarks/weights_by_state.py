@@ -3,7 +3,7 @@
     python experiments/benchmarks/weights_by_state.py RUN/last.ckpt [--root data] [--students student]
 
 The looks of the data are grouped by whose chunk was executed (noise apart) and by the teacher's value V* at
-the look, in steps of 0.125. Of each group: how many; mean and spread of the advantage A and mean weight w, eqs.
+the look, in steps of 0.125. Of each group: how many; mean and spread of the advantage A, mean weight w, eqs.
 (6) and (7), by the checkpoint's critics at the student that the run began with; and the distance between the
 student's and the teacher's chunk, root mean square of the position rows that are executed and of the gripper,
 before and after the run. A checkpoint of a control has no critics: A and w are then left out.
