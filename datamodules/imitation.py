@@ -1,8 +1,8 @@
-"""What the controls beside AWAC imitate: eq. (1) on the very batches that AWAC draws.
+"""What the controls beside AWAC imitate: eq. (1) on batches drawn as AWAC's are.
 
-Same shards, same draws, same executed rows: what is left between AWAC and the control `executed` are the
-weights, which are 1 for what successful episodes did and 0 for the rest, and a squared error in place of the
-Gaussian. In `all` every weight is 1.
+Same shards, same way of drawing, same executed rows: what is left between AWAC and the control `executed` are
+the weights, which are 1 for what successful episodes did and 0 for the rest, and a squared error in place of
+the Gaussian. In `all` every weight is 1.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def differing(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -
 
 
 def test_it_starts_from_the_students_weights(student: str, tmp_path: Path):
-    made = module(student, actor_start=1000)
+    made = module(student, actor_start=STEPS - 1)
     fit(made, tmp_path)
     loaded = load_student(student).state_dict()
     for name, weights in made.critic_encoder.state_dict().items():
@@ -137,6 +137,12 @@ def test_until_actor_start_critics_and_log_std_head_alone_are_trained(student: s
     memory = trainer.optimizers[0].state
     steps = [memory[weights]["step"] for weights in made.network.parameters() if weights in memory]
     assert steps and all(step == STEPS - 3 for step in steps)
+
+
+def test_a_run_that_ends_before_the_students_first_update_is_refused(student: str, tmp_path: Path):
+    line = rf"^actor_start: {STEPS} steps come before .*, and the run has {STEPS}; raise trainer\.max_epochs"
+    with pytest.raises(LitDistillError, match=line):
+        fit(module(student, actor_start=STEPS), tmp_path)
 
 
 class Rates(Callback):

@@ -162,3 +162,16 @@ def test_a_checkpoint_that_does_not_tell_its_observations_is_refused(
     torch.save(checkpoint, tmp_path / "old.ckpt")
     with pytest.raises(LitDistillError, match="^--ckpt_path: does not tell which observations"):
         train(root, tmp_path, resume=tmp_path / "old.ckpt")
+
+
+def test_a_checkpoint_whose_log_std_head_was_trained_with_the_student_is_refused(
+    root: Path, tmp_path: Path, interrupted: Path
+) -> None:
+    checkpoint = torch.load(interrupted, weights_only=True)
+    actor, critic = checkpoint["optimizer_states"][0]["param_groups"]
+    actor["params"].append(critic["params"].pop())
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    with pytest.raises(
+        LitDistillError, match="^--ckpt_path: trained its parts otherwise: .* earlier version"
+    ):
+        train(root, tmp_path, resume=tmp_path / "old.ckpt")

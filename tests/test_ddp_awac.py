@@ -99,7 +99,7 @@ def test_awac_on_two_processes_is_awac_on_one(
 
 
 def test_killed_and_resumed_on_two_processes_it_is_the_same_run(tmp_path: Path, two: Any) -> None:
-    """Killed in the second epoch, between two refreshes of mu."""
+    """Killed in the second epoch, after a refresh of mu."""
     root = make_data(tmp_path / "data")
     kill = {"class_path": "ddp_world.KillAll", "init_args": {"step": STEPS}}
     assert launch(write_config(tmp_path, root, "two", kill), tmp_path) == -signal.SIGKILL

@@ -10,13 +10,15 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from tiny_training import tiny_network, tiny_trainer
 
 from datamodules.replay import ReplayDataModule
 from lit_distill.algorithms.awac import AWAC
-from lit_distill.networks.checkpoint import save_student
+from lit_distill.networks.checkpoint import load_student, save_student
 from lit_distill.schema import ChunkTransition
 from lit_distill.shards import ShardWriter
 
@@ -53,6 +55,16 @@ def test_where_awacs_weights_pull_is_told_by_group(
     looks: Counter[str] = Counter()
     for row in rows:
         looks[row["executed"]] += row["looks"]
-        assert row["weight"] > 0.0 and row["position_before"] > 0.0
     assert looks == {"teacher": 36, "student": 12, "teacher at a student's state": 12}
+    mean = {key: sum(row["looks"] * row[key] for row in rows) / 60 for key in ("weight", "position_before")}
+    every = data.gather(np.flatnonzero(~data.gather(np.arange(72))["perturbed"].numpy()))
+    with torch.no_grad():
+        seen = [every[key] for key in ("agentview", "wrist", "proprio", "task_index")]  # type: ignore[literal-required]
+        chunk = load_student(start)(*seen).clamp(-1.0, 1.0)
+        features = made.critic_encoder.encode(*seen)
+        q, q_mean = (made.critic(features, each).min(dim=-1).values for each in (every["actions"], chunk))
+    weight = ((q - q_mean) / 0.5).exp().clamp(max=20.0).mean()
+    error = (chunk - every["teacher_actions"])[..., :3].square().mean(dim=(1, 2)).sqrt().mean()
+    assert mean["weight"] == pytest.approx(float(weight), abs=2e-3)
+    assert mean["position_before"] == pytest.approx(float(error), abs=2e-3)
     assert any(row["position_before"] != row["position_after"] for row in rows)

@@ -118,13 +118,13 @@ def measure(root: str, updates: int) -> dict[str, Any]:
         module.critic_encoder = naive
         return everything_again(module, batch, data.gather(batch["next_index"].numpy()))
 
-    def step(batch: ReplayBatch, actor_start: int) -> torch.Tensor:
+    def loss(batch: ReplayBatch, actor_start: int) -> torch.Tensor:
         module.actor_start = actor_start  # the module's own count of steps stays 0
         return module.training_step(batch, 0)
 
     ways = {
-        "critics_alone": Update(module, lambda batch: step(batch, 1), module.critic, module.log_std_head),
-        "update": Update(module, lambda batch: step(batch, 0), module.critic, *actor),
+        "critics_alone": Update(module, lambda batch: loss(batch, 1), module.critic, module.log_std_head),
+        "update": Update(module, lambda batch: loss(batch, 0), module.critic, *actor),
         "everything_again": Update(module, again, module.critic, *actor, naive),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
@@ -169,7 +169,8 @@ def main() -> None:
         for source in ("teacher", "student"):
             writer = ShardWriter(Path(root) / BASKET, BASKET, source, {})
             for episode in range(arguments.episodes):
-                writer.add(episode, synthetic_episode(BASKET, episode, 128, random, source))
+                made = synthetic_episode(BASKET, episode, 128, random, source, EXECUTE_STEPS)
+                writer.add(episode, made)
             writer.finish(arguments.episodes)
         report("awac", measure(root, arguments.updates), arguments.output)
 

@@ -39,9 +39,14 @@ MODES = {"ram": (1 << 20, 0), "stream_0_workers": (0, 0), "stream_1_worker": (0,
 
 
 def synthetic_episode(
-    task: str, episode: int, size: int, rng: np.random.Generator, source: str = "teacher"
+    task: str,
+    episode: int,
+    size: int,
+    rng: np.random.Generator,
+    source: str = "teacher",
+    executed: int = CHUNK_LENGTH,
 ) -> list[ChunkTransition]:
-    """A valid successful episode of CHUNKS chunks with random content."""
+    """A valid successful episode of CHUNKS chunks with random content, `executed` rows of each executed."""
 
     def chunk(index: int) -> ChunkTransition:
         observation = Observation(
@@ -60,8 +65,8 @@ def synthetic_episode(
             chunk=index,
             observation=observation,
             actions=actions,
-            executed=CHUNK_LENGTH,
-            mask=np.ones(CHUNK_LENGTH, np.bool_),
+            executed=executed,
+            mask=np.arange(CHUNK_LENGTH) < executed,
             rewards=np.zeros(CHUNK_LENGTH, np.float32),
             terminal=index == CHUNKS - 1,
             outcome="success",

@@ -45,6 +45,8 @@ def main() -> None:
     data = ReplayDataModule(saved.task, chosen.root, chosen.students, execute_steps=execute_steps)
     data.setup()
     looks = data.gather(np.arange(sum(data.counts().values())))
+    if not looks["labelled"].all() or looks["value"].isnan().any():
+        raise SystemExit(f"error: {data.folder}: some looks have no label or no value of the teacher")
     before = load_student(training["init_from"])
     features, start = computed(before, data)
     _, end = computed(saved.network, data)

@@ -62,6 +62,7 @@ from lit_distill.networks.log_std import LogStdHead
 from lit_distill.networks.student import StudentNetwork
 from lit_distill.schema import CHUNK_LENGTH, ReplayBatch
 
+EARLIER_VERSION = "it is of an earlier version; fit without --ckpt_path"
 USUAL_SAMPLE_SIZE = (0.05, 0.9)
 """Effective sample sizes, as a share of the batch, outside of which the temperature deserves a look."""
 
@@ -166,7 +167,16 @@ class AWAC(LightningModule):
         self._observations = None
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A resumed run starts from its checkpoint and from nothing else."""
+        """A resumed run starts from its checkpoint and from nothing else.
+
+        Raises:
+            LitDistillError: It is of a version that trained its parts otherwise.
+        """
+        groups = (
+            checkpoint["optimizer_states"][0]["param_groups"] if checkpoint.get("optimizer_states") else []
+        )
+        if groups and len(groups[0]["params"]) != len(list(self.network.parameters())):
+            raise LitDistillError(f"--ckpt_path: {EARLIER_VERSION}")
         self._resumed = True
         self._resumed_observations = checkpoint.get("observations")
 
@@ -180,10 +190,22 @@ class AWAC(LightningModule):
         if self._resumed:
             if self._resumed_observations is None:
                 raise LitDistillError(
-                    "--ckpt_path: does not tell which observations its run learnt from, so it is of an "
-                    "earlier version; fit without --ckpt_path"
+                    f"--ckpt_path: does not tell which observations its run learnt from: {EARLIER_VERSION}"
                 )
             known.load_state_dict(self._resumed_observations)
+
+    def on_train_start(self) -> None:
+        """Refuse a run without any update of the student.
+
+        Raises:
+            LitDistillError: It would end before the first one.
+        """
+        steps = self.trainer.estimated_stepping_batches
+        if steps <= self.actor_start and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            raise LitDistillError(
+                f"actor_start: {self.actor_start} steps come before the student's first update, and the run "
+                f"has {steps:g}; raise trainer.max_epochs or lower model.actor_start"
+            )
 
     def on_train_batch_start(self, batch: ReplayBatch, batch_idx: int) -> None:
         """Every `mean_every` updates of the student bring mu(s') up to it."""
