@@ -172,11 +172,10 @@ class AWAC(LightningModule):
         Raises:
             LitDistillError: It is of a version that trained its parts otherwise.
         """
-        groups = (
-            checkpoint["optimizer_states"][0]["param_groups"] if checkpoint.get("optimizer_states") else []
-        )
-        if groups and len(groups[0]["params"]) != len(list(self.network.parameters())):
-            raise LitDistillError(f"--ckpt_path: {EARLIER_VERSION}")
+        for state in checkpoint.get("optimizer_states", []):
+            if len(state["param_groups"][0]["params"]) == len(list(self.network.parameters())):
+                continue
+            raise LitDistillError(f"--ckpt_path: trained its parts otherwise: {EARLIER_VERSION}")
         self._resumed = True
         self._resumed_observations = checkpoint.get("observations")
 
