@@ -178,6 +178,16 @@ def test_the_legend_says_once_what_all_methods_share_and_fits_into_the_figure() 
         assert canvas.x0 <= box.x0 and box.x1 <= canvas.x1
 
 
+def test_a_legend_of_many_methods_leaves_room_for_the_bars() -> None:
+    labels = [f"method_{number} ({number} eval states, 8 of 16 executed)" for number in range(20)]
+    figure = draw(["some_task"], [(label, [(1, 2)]) for label in labels])
+    figure.draw_without_rendering()
+    (legend,), (axes,) = figure.legends, figure.axes
+    assert legend.get_window_extent().y0 >= axes.get_window_extent().y1 > axes.get_window_extent().y0
+    assert axes.get_window_extent().height > figure.bbox.width / 4
+    assert len({bar.get_facecolor() for bar in axes.patches}) == len(labels)
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

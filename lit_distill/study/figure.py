@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ MANY_TASKS = 20
 NAME_LENGTH = 60
 LETTERS_PER_INCH, HANDLE_LETTERS = 11.0, 8.0
 """Width of the legend's letters, and of what stands beside each label, as many letters."""
+LEGEND_ROWS, ROW_INCHES, COLOURS = 3, 0.23, 10
+"""Rows of the legend for which there is room beside the bars, height of each further one, and methods beyond
+which the usual colours would come again."""
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,14 +39,19 @@ def success_figure(tasks: Sequence[str], series: Sequence[Series]) -> bytes:
 
 def draw(tasks: Sequence[str], series: Sequence[Series]) -> Figure:
     """The figure of `success_figure`."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
     lying = len(tasks) >= MANY_TASKS
     size = (10.0, 0.3 * len(tasks) + 1.5) if lying else (max(6.0, 1.2 * len(tasks) + 2.0), 3.8)
-    figure = Figure(figsize=size, layout="constrained")
+    labels, common = _labels([label for label, _ in series])
+    columns = int(size[0] * LETTERS_PER_INCH / (max(map(len, labels)) + HANDLE_LETTERS))
+    columns = max(1, min(columns, len(series)))
+    further = max(0, math.ceil(len(series) / columns) - LEGEND_ROWS)
+    figure = Figure(figsize=(size[0], size[1] + ROW_INCHES * further), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(series)
-    labels, common = _labels([label for label, _ in series])
+    colours = colormaps["tab10" if len(series) <= COLOURS else "tab20"]
     for number, (label, (_, counts)) in enumerate(zip(labels, series, strict=True)):
         offset = (number - (len(series) - 1) / 2) * width
         places = [index + offset for index, count in enumerate(counts) if count]
@@ -51,7 +60,12 @@ def draw(tasks: Sequence[str], series: Sequence[Series]) -> Figure:
         intervals = [wilson_interval(k, n) for k, n in known]
         below = [max(0.0, rate - low) for rate, (low, _) in zip(rates, intervals, strict=True)]
         above = [max(0.0, high - rate) for rate, (_, high) in zip(rates, intervals, strict=True)]
-        style: dict[str, Any] = {"capsize": 2, "ecolor": "0.3", "label": label}
+        style: dict[str, Any] = {
+            "capsize": 2,
+            "ecolor": "0.3",
+            "label": label,
+            "color": colours(number % colours.N),
+        }
         if lying:
             axes.barh(places, rates, 0.9 * width, xerr=[below, above], **style)
         else:
@@ -65,8 +79,6 @@ def draw(tasks: Sequence[str], series: Sequence[Series]) -> Figure:
         axes.set(ylim=(0.0, 1.05), ylabel="success rate")
     axes.grid(axis="x" if lying else "y", alpha=0.3)
     axes.set_axisbelow(True)
-    columns = int(size[0] * LETTERS_PER_INCH / (max(map(len, labels)) + HANDLE_LETTERS))
-    columns = max(1, min(columns, len(series)))
     figure.legend(loc="outside upper center", ncols=columns, title=common, frameon=False)
     return figure
 
