@@ -175,3 +175,9 @@ def test_a_checkpoint_whose_log_std_head_was_trained_with_the_student_is_refused
         LitDistillError, match="^--ckpt_path: trained its parts otherwise: .* earlier version"
     ):
         train(root, tmp_path, resume=tmp_path / "old.ckpt")
+    # its student can be measured all the same
+    made, data = AWAC(tiny_network(0), critic_hidden=16), ReplayDataModule(TASK, str(root), batch_size=8)
+    tiny_trainer(tmp_path).test(made, data, ckpt_path=tmp_path / "old.ckpt", weights_only=True)
+    torch.testing.assert_close(
+        made.state_dict(), checkpoint["state_dict"]
+    )  # it is resumed by no one, but tested

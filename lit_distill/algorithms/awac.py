@@ -20,11 +20,11 @@ data, fewer only where an episode ends, and Adam divides the loss's scale out.
 
 Ours, where the paper is silent: the values of gamma, lambda_TPR, lambda_AWAC, w_max, tau and learning rates
 (conf/awac.yaml); the critic looks at the features of the student that AWAC starts from, which stay as they
-are, so each observation is encoded once (`EncodedObservations`); the log-std head reads the actor's
-features and does not train them; mu(s') is computed for all
-observations together every `mean_every` steps; `relabel_weight` adds the teacher's chunk at student states
-as a second action to eq. (8), with its own advantage; `perturbed_weight` below 1 lets chunks that noise was
-part of teach the critics more than the actor: a Gaussian's log-likelihood is ruled by its largest residuals.
+are, so each observation is encoded once (`EncodedObservations`); the log-std head reads the actor's features
+and does not train them; mu(s') is computed for all observations together every `mean_every` updates of the
+student; `relabel_weight` adds the teacher's chunk at student states as a second action to eq. (8), with its
+own advantage; `perturbed_weight` below 1 lets chunks that noise was part of teach the critics more than the
+actor: a Gaussian's log-likelihood is ruled by its largest residuals.
 """
 
 from __future__ import annotations
@@ -142,6 +142,7 @@ class AWAC(LightningModule):
         self.seed = seed
         self._resumed = False
         self._resumed_observations: dict[str, Any] | None = None
+        self._resumed_actors: list[int] = []
         self._observations: EncodedObservations | None = None
         self._sample_sizes: list[Tensor] = []
         self._warned = False
@@ -164,20 +165,15 @@ class AWAC(LightningModule):
     def setup(self, stage: str) -> None:
         """Nothing is resumed until a checkpoint is loaded, which Lightning does after this."""
         self._resumed, self._resumed_observations = False, None
+        self._resumed_actors = []
         self._observations = None
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A resumed run starts from its checkpoint and from nothing else.
-
-        Raises:
-            LitDistillError: It is of a version that trained its parts otherwise.
-        """
-        for state in checkpoint.get("optimizer_states", []):
-            if len(state["param_groups"][0]["params"]) == len(list(self.network.parameters())):
-                continue
-            raise LitDistillError(f"--ckpt_path: trained its parts otherwise: {EARLIER_VERSION}")
+        """A resumed run starts from its checkpoint and from nothing else."""
         self._resumed = True
         self._resumed_observations = checkpoint.get("observations")
+        optimizers = checkpoint.get("optimizer_states", [])
+        self._resumed_actors = [len(state["param_groups"][0]["params"]) for state in optimizers]
 
     def on_fit_start(self) -> None:
         """Warm start, then encode every observation once."""
@@ -187,6 +183,8 @@ class AWAC(LightningModule):
             self.critic_encoder.load_state_dict(self.network.state_dict())
         known = self._known()
         if self._resumed:
+            if any(size != len(list(self.network.parameters())) for size in self._resumed_actors):
+                raise LitDistillError(f"--ckpt_path: trained its parts otherwise: {EARLIER_VERSION}")
             if self._resumed_observations is None:
                 raise LitDistillError(
                     f"--ckpt_path: does not tell which observations its run learnt from: {EARLIER_VERSION}"
