@@ -330,6 +330,12 @@ class ExportedActor:
             raise LitDistillError(str(error)) from None
 
 
+def check_beta(beta: float) -> None:
+    """Raise LitDistillError unless the teacher can act with this probability."""
+    if not 0.0 <= beta <= 1.0:
+        raise LitDistillError(f"beta: a probability, must lie in [0, 1], got {beta}")
+
+
 @dataclass(frozen=True)
 class MixtureActor:
     """Recipe of a `MixtureBehaviour`; with `beta` 0 the student acts alone and the teacher labels.
@@ -349,8 +355,7 @@ class MixtureActor:
     noise: ActionNoise = field(default_factory=ActionNoise)
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.beta <= 1.0:
-            raise LitDistillError(f"beta: a probability, must lie in [0, 1], got {self.beta}")
+        check_beta(self.beta)
 
     def longest_wait(self, queries: int) -> float:
         """Seconds that so many decisions may take beside the computing."""

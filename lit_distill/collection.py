@@ -21,6 +21,7 @@ from lit_distill.behaviours import (
     MixtureActor,
     StudentActor,
     TeacherActor,
+    check_beta,
 )
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import torch_threads_kept
@@ -105,8 +106,7 @@ class CollectSettings:
                 f"label_every: must be 0 or a divisor of execute_steps ({self.execute_steps}), "
                 f"got {self.label_every}"
             )
-        if not 0.0 <= self.beta <= 1.0:
-            raise LitDistillError(f"beta: a probability, must lie in [0, 1], got {self.beta}")
+        check_beta(self.beta)
         self.teacher_spec()
 
     def teacher_spec(self) -> TeacherSpec:
