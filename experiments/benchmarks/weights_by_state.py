@@ -1,6 +1,6 @@
 """Where AWAC's weights pull, and what training did to the student there; no rollouts.
 
-    python experiments/benchmarks/weights_by_state.py RUN/last.ckpt [--root data] [--students student]
+    python experiments/benchmarks/weights_by_state.py RUN/last.ckpt [--root data]
 
 The looks of the data are grouped by whose chunk was executed (noise apart) and by the teacher's value V* at
 the look, in steps of 0.125. Of each group: how many; mean and spread of the advantage A, mean weight w, eqs.
@@ -23,6 +23,7 @@ from torch import Tensor
 from datamodules.replay import ReplayDataModule
 from lit_distill.algorithms.awac import AWAC
 from lit_distill.algorithms.awac_terms import advantage, advantage_weight
+from lit_distill.algorithms.encoded_observations import EncodedObservations
 from lit_distill.networks.checkpoint import load_saved_student, load_student
 from lit_distill.networks.student import StudentNetwork
 from lit_distill.schema import STUDENT, TEACHER
@@ -37,32 +38,27 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("checkpoint")
     parser.add_argument("--root", default="data")
-    parser.add_argument("--students", nargs="+", default=[STUDENT])
     chosen = parser.parse_args()
     saved = load_saved_student(chosen.checkpoint)
     training: dict[str, Any] = saved.training or {}
-    execute_steps = training.get("execute_steps", 8)
-    data = ReplayDataModule(saved.task, chosen.root, chosen.students, execute_steps=execute_steps)
+    learnt_from = training["data"]
+    execute_steps = learnt_from["execute_steps"]
+    data = ReplayDataModule(saved.task, chosen.root, learnt_from["students"], execute_steps=execute_steps)
     data.setup()
     looks = data.gather(np.arange(sum(data.counts().values())))
     if not looks["labelled"].all() or looks["value"].isnan().any():
         raise SystemExit(f"error: {data.folder}: some looks have no label or no value of the teacher")
     before = load_student(training["init_from"])
-    features, start = computed(before, data)
-    _, end = computed(saved.network, data)
-    weights = weighed(chosen.checkpoint, saved.network, training, looks, features, start)
-    rows = list(groups(data, looks, weights, start, end, execute_steps))
+    known = EncodedObservations.of(before, list(data.observations()), torch.device("cpu"))
+    known.update(before)
+    start = known.mean
+    known.update(saved.network)
+    weights = weighed(chosen.checkpoint, saved.network, training, looks, known.features, start)
+    rows = list(groups(data, looks, weights, start, known.mean, execute_steps))
     names = list(rows[0])
     print(table(names, [[str(row[name]) for name in names] for row in rows]))
     settings = {key: training.get(key) for key in ("algorithm", "init_from", "lambda_awac", "actor_start")}
     report("weights_by_state", {"task": saved.task, **settings, "groups": rows}, chosen.output)
-
-
-@torch.no_grad()
-def computed(network: StudentNetwork, data: ReplayDataModule) -> tuple[Tensor, Tensor]:
-    """Features [N, F] and mean actions [N, K, A] of every look."""
-    features = torch.cat([network.encode(*batch) for batch in data.observations()])
-    return features, network.head(features)
 
 
 @torch.no_grad()
