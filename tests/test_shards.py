@@ -7,6 +7,8 @@ import io
 import json
 import os
 import random
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -308,13 +310,14 @@ def test_shards_without_manifest_are_refused_rather_than_mixed(
 
 def test_two_processes_cannot_write_one_source(tmp_path: Path) -> None:
     writer = ShardWriter(tmp_path, TASK, "teacher", IDENTITY)
-    if (child := os.fork()) == 0:
-        try:
-            ShardWriter(tmp_path, TASK, "teacher", IDENTITY)
-        except LitDistillError as error:
-            os._exit(0 if "another process" in str(error) else 1)
-        os._exit(2)
-    assert os.waitpid(child, 0)[1] == 0
+    code = (
+        "import sys; from pathlib import Path; from lit_distill.errors import LitDistillError\n"
+        "from lit_distill.shards import ShardWriter\n"
+        f"try: ShardWriter(Path(sys.argv[1]), {TASK!r}, 'teacher', {IDENTITY!r})\n"
+        "except LitDistillError as error: print(error)"
+    )
+    other = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert "another process" in other.stdout and other.returncode == 0, other.stderr
     assert writer.missing(1) == [0]
 
 
