@@ -51,7 +51,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "channels_16_48": {"channels": (16, 48, 128)},
     "channels_16_32": {"channels": (16, 32, 128)},
     "channels_16_32_weighted": {"channels": (16, 32, 128), "pooling": "weighted_average"},
-    "strides_4_4_2": {"strides": (4, 4, 2)},
+    "strides_4_4_2": {"channels": (16, 32, 128), "hidden": 512, "strides": (4, 4, 2)},
     "kernels_3_3_3": {"kernel_sizes": (3, 3, 3)},
     "kernels_5_3_1": {"kernel_sizes": (5, 3, 1)},
 }
