@@ -22,7 +22,7 @@ from cosmos_server import CosmosServer, serving
 from lit_distill.cli import main
 from lit_distill.tasks import TASKS
 from lit_distill.teachers import cosmos_server
-from lit_distill.teachers.http import to_json
+from lit_distill.teachers.http_connection import to_json
 
 PROMPT = TASKS["custom_libero_object_milk"].language
 SOURCE = Path(cosmos_server.__file__)
@@ -277,6 +277,7 @@ def test_a_policy_that_fails_at_once_is_told_in_one_line(tmp_path: Path):
         ),
         (["--token_env", "UNSET"], "error: --token_env: the environment variable UNSET is not set"),
         (["--embeddings", "none.pkl"], "`cosmos_server.py embed` makes it"),
+        (["--port", "99999"], "error: --port: must be in 0..65535, got 99999"),
     ],
 )
 def test_it_does_not_start_like_that(tmp_path: Path, words: list[str], line: str):
@@ -300,6 +301,27 @@ def test_the_embeddings_of_our_prompts_are_computed_once(tmp_path: Path, capsys:
         assert f"embeddings.pkl: {added} of 15 prompts added" in output
     known = pickle.loads(server.embeddings.read_bytes())
     assert set(known) == {"an old prompt", *(task.language for task in TASKS.values())}
+
+
+@pytest.mark.parametrize(
+    ("prompts", "published", "line"),
+    [
+        ("none.txt", "published.pkl", "error: --prompts none.txt: cannot be read"),
+        ("prompts.txt", "empty.pkl", "error: --published empty.pkl: no embeddings could be read"),
+    ],
+)
+def test_embeddings_are_not_written_without_what_they_are_made_of(
+    tmp_path: Path, prompts: str, published: str, line: str
+):
+    server = CosmosServer(tmp_path)
+    server.embeddings.unlink()
+    (tmp_path / "prompts.txt").write_text("push\n")
+    (tmp_path / "empty.pkl").write_bytes(pickle.dumps({}))
+    options = ["--prompts", prompts, "--published", published, "--embeddings", "embeddings.pkl"]
+    process = server.command("embed", *options)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 1 and line in output
+    assert not server.embeddings.exists()
 
 
 def test_the_readme_s_commands_are_those_of_the_server(monkeypatch: pytest.MonkeyPatch):

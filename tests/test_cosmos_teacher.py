@@ -29,6 +29,8 @@ from lit_distill.sim.fake import FakeSimulator, FakeTeacher
 from lit_distill.sim.simulator import Simulator
 from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import get_task
+from lit_distill.teachers import cosmos
+from lit_distill.teachers import cosmos_server as shipped
 from lit_distill.teachers.base import Teacher, view
 from lit_distill.teachers.cosmos import CosmosPolicyTeacher
 from lit_distill.teachers.cosmos_server import CONFIG
@@ -158,10 +160,55 @@ def test_in_process_it_answers_as_over_the_wire(
         CosmosPolicyTeacher(embeddings=str(tmp_path / "none.pkl"), cache=None).identity  # noqa: B018
 
 
+def test_in_process_the_policy_is_loaded_once_and_its_failures_are_told_in_a_line(
+    server: CosmosServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.syspath_prepend(str(STAND_INS))
+    cosmos._loaded.cache_clear()
+    loaded: list[object] = []
+
+    class Counted(shipped.CosmosPolicy):
+        def __init__(self, **options: Any) -> None:
+            loaded.append(options)
+            super().__init__(**options)
+
+        def act(self, request: dict[str, Any]) -> dict[str, Any]:
+            if request["seed"] == 13:
+                raise RuntimeError("CUDA out of memory\nby far")
+            return super().act(request)
+
+    monkeypatch.setattr(shipped, "CosmosPolicy", Counted)
+    spec = TeacherSpec(COSMOS, {"embeddings": str(server.embeddings), "cache": None})
+    spec.check_meshes("original")
+    assert loaded == []  # what does not need the model does not load it
+    spec.identity()
+    spec.longest_wait(3)
+    simulator = FakeSimulator(TASK, image_size=256)
+    observation = simulator.reset(START)
+    spec.build().query(observation, simulator)
+    assert len(loaded) == 1
+    unlucky = dataclasses.replace(spec, init_args=spec.init_args | {"seed": 13}).build()
+    with pytest.raises(
+        InfrastructureError, match=r"^cosmos_policy: bad answer: .*CUDA out of memory by far$"
+    ):
+        unlucky.query(observation, simulator)
+
+    def fail(**options: Any) -> None:
+        raise ImportError("no CUDA\nhere")
+
+    monkeypatch.setattr(shipped, "CosmosPolicy", fail)
+    cosmos._loaded.cache_clear()
+    with pytest.raises(LitDistillError, match=r"^cosmos_policy: cannot be loaded here: .*no CUDA here$"):
+        spec.identity()
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
         ({"server": "127.0.0.1:8777"}, "^server: expected http://HOST:PORT"),
+        ({"server": "http://127.0.0.1:abc"}, "^server: expected http://HOST:PORT$"),
+        ({"server": "http://127.0.0.1:99999"}, "^server: expected http://HOST:PORT$"),
+        ({"server": "ws://me:secret@127.0.0.1:8777"}, "^server: holds credentials"),
         ({"server": "ws://127.0.0.1:8777"}, "^server: expected http://HOST:PORT"),
         (
             {"server": "http://me:secret@127.0.0.1:8777"},

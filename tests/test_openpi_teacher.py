@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
+import socket
 import subprocess
 import sys
 import threading
@@ -20,13 +23,16 @@ from robosuite.utils.transform_utils import quat2axisangle
 from lit_distill.collection import CollectSettings, collect_from
 from lit_distill.errors import InfrastructureError, LitDistillError
 from lit_distill.samples import read_shard
+from lit_distill.serving.wire import pack
 from lit_distill.shards import verify
 from lit_distill.sim.fake import STEP_SIZE, FakeSimulator
 from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import get_task
 from lit_distill.teachers.base import Teacher
 from lit_distill.teachers.openpi import OpenPiTeacher, axis_angle
+from lit_distill.teachers.remote import Unreachable
 from lit_distill.teachers.spec import TeacherSpec
+from lit_distill.teachers.websocket import WebsocketConnection
 
 TASK = get_task("custom_libero_object_milk")
 START = load_initial_state(TASK, "dev", 2)
@@ -213,6 +219,38 @@ def test_a_server_that_is_killed_and_comes_back_costs_nothing_but_time(tmp_path:
     for report in verify(folder):
         assert (folder / report.name).read_bytes() == (undisturbed / report.name).read_bytes()
         assert {t.value for t in read_shard(folder / report.name)} == {None}
+
+
+def test_a_server_that_no_longer_reads_is_given_up_in_time():
+    """Sending has the same limit as waiting: a large request fills the buffers of a server that hangs."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        hung: list[socket.socket] = []
+        thread = threading.Thread(target=lambda: hung.append(greet(listener)))
+        thread.start()
+        connection = WebsocketConnection(f"ws://127.0.0.1:{port}", timeout_s=0.3)
+        assert connection.metadata() == {"reset_pose": [0.0]}
+        thread.join()
+        started = time.monotonic()
+        with pytest.raises(Unreachable):
+            connection.ask({"image": np.zeros(32 * 2**20, np.uint8)})
+        assert time.monotonic() - started < 10.0
+        hung[0].close()
+
+
+def greet(listener: socket.socket) -> socket.socket:
+    """A websocket's handshake and the metadata, after which nothing is read any more."""
+    taken, _ = listener.accept()
+    request = b""
+    while not request.endswith(b"\r\n\r\n"):
+        request += taken.recv(4096)
+    (key,) = (line[19:].strip() for line in request.split(b"\r\n") if line.startswith(b"Sec-WebSocket-Key: "))
+    accepted = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    head = (b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket", b"Connection: Upgrade")
+    taken.sendall(b"\r\n".join((*head, b"Sec-WebSocket-Accept: " + accepted, b"", b"")))
+    metadata = pack({"reset_pose": [0.0]})
+    taken.sendall(bytes([0x82, len(metadata)]) + metadata)
+    return taken
 
 
 def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one():

@@ -314,6 +314,18 @@ def test_another_kind_of_server_is_named_and_a_token_is_sent(monkeypatch: pytest
         ServedTeacher(f"ws://127.0.0.1:{port}", cache=None, token_env="TEACHER_TOKEN")
 
 
+def test_a_served_teacher_may_itself_be_elsewhere_and_keep_its_answers(tmp_path: Path):
+    """A server asks its teacher in another thread than the one that built it, with its file of answers."""
+    with served(FakeTeacher()) as (_, port):
+        relayed = ServedTeacher(f"ws://127.0.0.1:{port}", cache=str(tmp_path / "answers.sqlite"))
+        with served(relayed) as (teacher, _):
+            simulator = FakeSimulator(TASK)
+            observation = simulator.reset(START)
+            first, again = (teacher.query(observation, simulator) for _ in range(2))
+    assert np.array_equal(first.actions, again.actions)
+    assert (relayed.counts.queries, relayed.counts.cached) == (2, 1)
+
+
 def test_an_answer_that_breaks_the_contract_is_the_servers_fault():
     class Wrong(FakeTeacher):
         def query(self, observation: Observation, simulator: ChunkSimulator) -> TeacherChunk:

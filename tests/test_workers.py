@@ -243,5 +243,5 @@ def test_the_time_limit_grows_with_what_a_teacher_elsewhere_may_take():
     assert dataclasses.replace(job, patience_s=100.0).limit_s == job.limit_s + 100.0
     far = {"server": "http://127.0.0.1:1", "cache": None, "timeout_s": 7.0, "outage_s": 30.0}
     teacher = CosmosPolicyTeacher(**far)  # type: ignore[arg-type]
-    assert teacher.longest_wait(10) == 100.0
+    assert teacher.longest_wait(10) == 30.0 + 10 * 3 * 7.0
     assert workers.patience_s(ACTOR, TASK, 4) == 0.0

@@ -40,8 +40,11 @@ class AnswerCache:
         self.path = cache_folder() / "answers.sqlite" if path == AUTO else Path(path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Each statement is a transaction of its own.
-            self._connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+            # Each statement is a transaction of its own. One thread at a time uses it, but not always the one
+            # that opened it: a server builds its teacher in one thread and asks it in another.
+            self._connection = sqlite3.connect(
+                self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
             self._connection.execute(TABLE)
         except (OSError, sqlite3.Error) as error:
             raise LitDistillError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from typing import Any
 
@@ -12,9 +13,16 @@ from lit_distill.schema import Observation
 from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.teachers.answer_cache import AUTO
 from lit_distill.teachers.cosmos_server import RequestError
-from lit_distill.teachers.http import HttpConnection
-from lit_distill.teachers.remote import Connection, Delivery, RemoteTeacher, check_url, token_from
-from lit_distill.teachers.replies import Reply, read_reply
+from lit_distill.teachers.http_connection import HttpConnection
+from lit_distill.teachers.remote import (
+    Connection,
+    Delivery,
+    RemoteTeacher,
+    check_url,
+    one_line,
+    token_from,
+)
+from lit_distill.teachers.replies import BadAnswer, Reply, read_reply
 
 DEPENDS_ON = ("config", "dataset_stats_sha256", "embeddings_sha256")
 """Keys of the metadata that its answers depend on, beside the checkpoint."""
@@ -116,31 +124,45 @@ class _InProcess:
     name = "cosmos_policy"
 
     def __init__(self, options: dict[str, str]) -> None:
-        self._options = options
-        self._policy: Any = None
+        self._options = tuple(sorted(options.items()))
 
     def metadata(self) -> dict[str, Any]:
         """What a server would say."""
-        metadata: dict[str, Any] = self._loaded().metadata
+        metadata: dict[str, Any] = _loaded(self._options).metadata
         return metadata
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a request."""
+        """The answer to a request.
+
+        Raises:
+            LitDistillError: the policy refuses it.
+            BadAnswer: the policy failed, as where a server answers with status 500.
+        """
+        policy = _loaded(self._options)
         try:
-            answer: dict[str, Any] = self._loaded().act(request)
+            answer: dict[str, Any] = policy.act(request)
         except RequestError as error:
             raise LitDistillError(f"{self.name}: refuses the request: {error}") from None
+        except Exception as error:  # upstream's code: memory of the GPU, say
+            raise BadAnswer(f"the policy failed with {one_line(error)[:200]}") from error
         return answer
 
-    def _loaded(self) -> Any:
-        from lit_distill.teachers.cosmos_server import CosmosPolicy
 
-        if self._policy is None:
-            try:
-                self._policy = CosmosPolicy(**self._options)
-            except FileNotFoundError as error:
-                raise LitDistillError(f"embeddings: {error}") from None
-        return self._policy
+@functools.lru_cache(maxsize=1)
+def _loaded(options: tuple[tuple[str, str], ...]) -> Any:
+    """The policy with these arguments: gigabytes, so a process loads it once, however many teachers ask.
+
+    Raises:
+        LitDistillError: a file is missing, or it cannot be loaded.
+    """
+    from lit_distill.teachers.cosmos_server import CosmosPolicy
+
+    try:
+        return CosmosPolicy(**dict(options))
+    except FileNotFoundError as error:
+        raise LitDistillError(f"embeddings: {error}") from None
+    except Exception as error:  # upstream's code
+        raise LitDistillError(f"cosmos_policy: cannot be loaded here: {one_line(error)[:200]}") from error
 
 
 def _connect(

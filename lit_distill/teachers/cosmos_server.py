@@ -353,8 +353,12 @@ def make_handler(jobs: Queue, token: str | None) -> type[BaseHTTPRequestHandler]
 
         def left(self) -> bool:
             """Whether the client has closed its side: it sends nothing while it waits."""
-            readable, _, _ = select.select([self.connection], [], [], 0)
-            return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+            waiting = select.poll()  # select knows no file number from 1024 on
+            waiting.register(self.connection, select.POLLIN)
+            try:
+                return bool(waiting.poll(0)) and not self.connection.recv(1, socket.MSG_PEEK)
+            except OSError:  # it broke off
+                return True
 
         def refusal(self) -> tuple[int, str] | None:
             """Why this client is not served: browsers send an Origin, simulators send none."""
@@ -423,6 +427,8 @@ def serve(arguments: argparse.Namespace) -> None:
         sys.exit(f"error: --token_env: the environment variable {arguments.token_env} is not set")
     if token is None and not is_loopback(arguments.host):
         sys.exit(f"error: --host {arguments.host} can be reached from other machines: give --token_env, too")
+    if not 0 <= arguments.port <= 65535:
+        sys.exit(f"error: --port: must be in 0..65535, got {arguments.port}")
 
     def make_policy() -> CosmosPolicy:
         return CosmosPolicy(
@@ -459,14 +465,21 @@ def is_loopback(host: str) -> bool:
 
 def embed(arguments: argparse.Namespace) -> None:
     """Compute the embeddings of the prompts that are missing; write all of them to one file."""
-    with open(arguments.prompts, encoding="utf-8") as stream:
-        prompts = [line.strip() for line in stream if line.strip()]
+    try:
+        with open(arguments.prompts, encoding="utf-8") as stream:
+            prompts = [line.strip() for line in stream if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        sys.exit(f"error: --prompts {arguments.prompts}: cannot be read: {one_line(error)}")
     output = os.path.abspath(arguments.embeddings)
     cosmos, _ = import_cosmos()
     known: dict[str, Any] = {}
     for path in (local(arguments.published), output):
         cosmos.t5_text_embeddings_cache.clear()  # upstream reads a file into an empty cache only
         cosmos.init_t5_text_embeddings_cache(path)
+        if path != output and not cosmos.t5_text_embeddings_cache:  # upstream says nothing of a failure
+            sys.exit(
+                f"error: --published {arguments.published}: no embeddings could be read; nothing was written"
+            )
         known.update(cosmos.t5_text_embeddings_cache)
     missing = [prompt for prompt in prompts if prompt not in known]
     for number, prompt in enumerate(missing, 1):

@@ -173,8 +173,8 @@ class RemoteTeacher:
         return np.clip(actions, -1.0, 1.0)
 
     def longest_wait(self, queries: int) -> float:
-        """Seconds that so many queries may take until the teacher gives up."""
-        return self._delivery.outage_s + queries * self._delivery.timeout_s
+        """Seconds that so many queries may take until the teacher gives up, with all attempts at each."""
+        return self._delivery.outage_s + queries * self._delivery.attempts * self._delivery.timeout_s
 
     def _key(self, request: dict[str, Any]) -> bytes:
         """sha256 of everything that is sent and of who is asked."""
@@ -273,13 +273,18 @@ def check_url(url: str, schemes: tuple[str, ...]) -> str:
     """The URL without a trailing slash.
 
     Raises:
-        LitDistillError: another scheme, no host, or credentials in it, which would be stored.
+        LitDistillError: another scheme, no host or port, or credentials in it, which would be stored.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in schemes or not parts.hostname:
-        raise LitDistillError(f"server: expected {schemes[0]}://HOST:PORT, got {url!r}")
-    if parts.username or parts.password or parts.query:
+    wrong = LitDistillError(f"server: expected {schemes[0]}://HOST:PORT")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # nor is shown what may hold a password
+        raise wrong from None
+    if "@" in url or parts.query:
         raise LitDistillError("server: holds credentials; name an environment variable in token_env instead")
+    if parts.scheme not in schemes or not parts.hostname or port == 0:
+        raise LitDistillError(f"{wrong}, got {url!r}")
     return url.rstrip("/")
 
 

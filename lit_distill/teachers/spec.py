@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from lit_distill.errors import LitDistillError
 from lit_distill.sim.environment import ORIGINAL
@@ -12,6 +13,8 @@ from lit_distill.teachers.base import Teacher
 from lit_distill.teachers.remote import RemoteTeacher
 
 EMBEDDED_TEACHER = "lit_distill.teachers.embedded.EmbeddedTeacher"
+NEEDED, MISSING = ("identity", "looks_at_images", "image_size", "zero_is_lost", "query"), object()
+"""What a `Teacher` has."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,12 @@ class TeacherSpec:
             teacher = getattr(importlib.import_module(module), name)(**self.init_args)
         except (ImportError, AttributeError, ValueError, TypeError) as error:
             raise LitDistillError(f"teacher.class_path: cannot build {self.class_path!r}: {error}") from None
-        if not isinstance(teacher, Teacher):
+        # Without asking for their values: an identity may be a server's, or a model's that is loaded for it.
+        if any(inspect.getattr_static(teacher, name, MISSING) is MISSING for name in NEEDED):
             raise LitDistillError(
-                f"teacher.class_path: {self.class_path} is no teacher: it needs `identity`, "
-                "`looks_at_images`, `image_size`, `zero_is_lost` and `query`"
+                f"teacher.class_path: {self.class_path} is no teacher: it needs {', '.join(NEEDED)}"
             )
-        return teacher
+        return cast(Teacher, teacher)
 
     def check_meshes(self, meshes: str) -> None:
         """Raise LitDistillError if this teacher looks at images of other meshes than it learnt from.

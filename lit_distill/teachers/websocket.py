@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import struct
 from typing import Any
 
 from lit_distill.errors import LitDistillError
@@ -74,6 +76,12 @@ class WebsocketConnection:
         self._connection = None
         self._stack.close()
 
+    def _limit_sending(self) -> None:
+        """A server that no longer reads must not hold up `send`, which knows no timeout, for longer."""
+        seconds, rest = divmod(self._timeout_s, 1.0)
+        limit = struct.pack("ll", int(seconds), max(1, int(1e6 * rest)))
+        self._connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
     def _connect(self) -> None:
         if self._connection is not None:
             return
@@ -92,6 +100,7 @@ class WebsocketConnection:
                 proxy=None,
             )
             self._connection = self._stack.enter_context(opened)
+            self._limit_sending()
         except InvalidStatus as error:
             if error.response.status_code in (401, 403):
                 raise token_refused(self.name) from None

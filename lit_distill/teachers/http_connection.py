@@ -32,6 +32,7 @@ class HttpConnection:
             raise LitDistillError("server: needs httpx: pip install 'lit_distill[serve]'") from None
         self.name = url
         self._errors = httpx.TransportError
+        self._garbled = httpx.DecodingError
         self._client = httpx.Client(
             base_url=url,
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_SECONDS)),
@@ -52,6 +53,8 @@ class HttpConnection:
             response = self._client.request(method, path, json=body)
         except self._errors as error:
             raise Unreachable(one_line(error)) from None
+        except self._garbled as error:
+            raise BadAnswer(one_line(error)) from None
         if response.status_code in (401, 403):
             raise token_refused(self.name)
         if response.status_code in BUSY:
