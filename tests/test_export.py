@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from lit_distill.cli import main
 from lit_distill.errors import LitDistillError
 from lit_distill.evaluation import Protocol, evaluate
 from lit_distill.export import check as check_module
-from lit_distill.export import command
+from lit_distill.export import command, formats
 from lit_distill.export.check import Check, largest_difference
 from lit_distill.export.command import KNOWN_FILES, export
 from lit_distill.export.formats import write_model
@@ -367,12 +369,39 @@ def test_only_a_folder_that_export_made_is_replaced(checkpoint: str) -> None:
 
 
 def test_what_a_killed_export_left_is_in_nobodys_way(checkpoint: str) -> None:
-    for name in (".best-onnx.tmp", ".best-onnx.old"):
+    for name, age_s in ((".best-onnx.1a2b3c4d.tmp", 7200.0), (".best-onnx.5e6f7a8b.tmp", 60.0)):
         Path("runs", name).mkdir()
         Path("runs", name, "model.onnx").write_text("half")
+        os.utime(Path("runs", name), (time.time() - age_s,) * 2)
     export(checkpoint)
-    assert {path.name for path in Path("runs").iterdir()} == {"best.ckpt", "best-onnx"}
+    still_at_work = ".best-onnx.5e6f7a8b.tmp"
+    assert {path.name for path in Path("runs").iterdir()} == {"best.ckpt", "best-onnx", still_at_work}
     assert {path.name for path in Path("runs/best-onnx").iterdir()} <= KNOWN_FILES
+
+
+def test_a_folder_that_was_being_replaced_when_an_export_was_killed_comes_back(
+    checkpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = export(checkpoint)
+    made = (folder / "config.json").read_bytes()
+    folder.rename(folder.with_name(".best-onnx.1a2b3c4d.old"))
+
+    def disagree(*arguments: Any) -> None:
+        raise LitDistillError("they do not agree")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "check_agreement", disagree)
+        with pytest.raises(LitDistillError, match="they do not agree"):
+            export(checkpoint)
+    assert (folder / "config.json").read_bytes() == made
+
+
+def test_a_folder_whose_policy_py_was_imported_is_still_replaced(checkpoint: str) -> None:
+    folder = export(checkpoint)
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "policy.cpython-311.pyc").write_bytes(b"")
+    export(checkpoint)
+    assert not (folder / "__pycache__").exists()
 
 
 @pytest.mark.parametrize(
@@ -427,7 +456,20 @@ def test_an_exported_student_is_measured_by_the_one_evaluation(checkpoint: str) 
         ExportedActor(folder).build(get_task("custom_libero_object_milk"))
 
 
-def test_bfloat16_has_a_tolerance_of_its_own(checkpoint: str) -> None:
+@pytest.mark.parametrize(("precision", "able"), [("bf16", ["FP32", "FP16"]), ("f16", ["FP32", "BF16"])])
+def test_a_precision_that_nothing_here_computes_in_is_refused(
+    checkpoint: str, monkeypatch: pytest.MonkeyPatch, precision: Any, able: list[str]
+) -> None:
+    monkeypatch.setattr(formats, "processor_capabilities", lambda: able)
+    with pytest.raises(
+        LitDistillError, match=f"^precision: this processor computes in f32 where {precision}"
+    ):
+        export(checkpoint, format="openvino", precision=precision)
+    assert not Path("runs/best-openvino").exists()
+
+
+def test_bfloat16_has_a_tolerance_of_its_own(checkpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "processor_capabilities", lambda: ["BF16"])  # or f32, which agrees, too
     folder = export(checkpoint, format="openvino", precision="bf16", check=EIGHT)
     config = json.loads((folder / "config.json").read_text())
     assert (config["precision"], config["check"]["tolerance"]) == ("bf16", 0.05)

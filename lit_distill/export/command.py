@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lit_distill import __version__, runtime
-from lit_distill.atomic import sync_folder, temporary_path
+from lit_distill.atomic import sync_folder
 from lit_distill.errors import LitDistillError
 from lit_distill.export.acting import Acting, choose_acting
 from lit_distill.export.card import matching_results, model_card
@@ -28,6 +30,10 @@ from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, CONTROL_HZ
 from lit_distill.tasks import Task, embedding_row, get_task
 
 CARD, POLICY = "README.md", "policy.py"
+ABANDONED_S = 3600.0
+"""A folder that is being written for longer belongs to an export that was killed."""
+BYTECODE = "__pycache__"
+"""Python's own, of a policy.py that was imported from the folder."""
 KNOWN_FILES = {runtime.CONFIG, SAFETENSORS, CARD, POLICY, *FILES["onnx"], *FILES["openvino"]}
 """What an exported folder may hold; a folder with anything else is never replaced."""
 
@@ -72,8 +78,8 @@ def export(
     acting = _acting(ckpt, saved, check, measured)
     print(f"check: {acting.describe()}", flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_path(folder)
-    shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
+    restore_earlier(folder)
+    temporary = own_path(folder, "tmp")
     temporary.mkdir()
     try:
         config = _config(ckpt, saved, chosen, format, precision, acting)
@@ -169,7 +175,7 @@ def check_replaceable(folder: Path) -> None:
     except runtime.PolicyError:
         foreign = files
     else:
-        foreign = files - KNOWN_FILES
+        foreign = files - KNOWN_FILES - {BYTECODE}
     if foreign:
         raise LitDistillError(
             f"--output {folder}: holds {min(foreign)}, which `export` did not make; choose another folder"
@@ -182,13 +188,29 @@ def put_in_place(temporary: Path, folder: Path) -> None:
         with open(path, "rb") as stream:
             os.fsync(stream.fileno())
     sync_folder(temporary)
-    earlier = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(earlier, ignore_errors=True)
+    earlier = own_path(folder, "old")
     if folder.exists():
         os.rename(folder, earlier)
     os.rename(temporary, folder)
     sync_folder(folder.parent)
     shutil.rmtree(earlier, ignore_errors=True)
+
+
+def own_path(folder: Path, kind: str) -> Path:
+    """A hidden name beside a folder that no other export, of now or earlier, uses."""
+    return folder.with_name(f".{folder.name}.{os.urandom(4).hex()}.{kind}")
+
+
+def restore_earlier(folder: Path) -> None:
+    """Give a folder back that an export was replacing when it was killed, and clear what it left behind."""
+    left = {
+        kind: sorted(folder.parent.glob(f".{glob.escape(folder.name)}.*.{kind}")) for kind in ("old", "tmp")
+    }
+    if left["old"] and not folder.exists():
+        os.rename(left["old"].pop(), folder)
+    for path in (*left["old"], *left["tmp"]):
+        if time.time() - path.stat().st_mtime > ABANDONED_S:  # else of one that may be at work
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _summary(config: dict[str, Any]) -> str:

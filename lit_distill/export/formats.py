@@ -25,6 +25,8 @@ FILES: dict[str, tuple[str, ...]] = {"onnx": (ONNX,), "openvino": (OPENVINO, "mo
 """What a format consists of; the first names the whole."""
 NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
 OPSET = 21
+CAPABILITIES = {"bf16": "BF16", "f16": "FP16"}
+"""OpenVINO's names."""
 INPUTS, OUTPUT = ("agentview", "wrist", "proprio"), "chunk"
 
 
@@ -42,6 +44,29 @@ def check_format(format: str, precision: str) -> None:
     if missing:
         raise LitDistillError(
             f"format {format}: needs {', '.join(missing)}; python -m pip install 'lit_distill[export]'"
+        )
+    if format == "openvino":
+        check_arithmetic(precision)
+
+
+def processor_capabilities() -> list[str]:
+    """What OpenVINO can compute in on this processor, by its names."""
+    import openvino
+
+    able: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return able
+
+
+def check_arithmetic(precision: str) -> None:
+    """Raise LitDistillError where OpenVINO would compute in f32 instead: the check would say nothing.
+
+    Args:
+        precision: of OpenVINO's arithmetic.
+    """
+    if precision != "f32" and CAPABILITIES[precision] not in processor_capabilities():
+        raise LitDistillError(
+            f"precision: this processor computes in f32 where {precision} is asked for, so nothing would be "
+            f"checked; export on one that has {precision}, or take --precision f32"
         )
 
 
