@@ -62,6 +62,9 @@ VERBS: dict[str, Verb] = {
     "doctor": Verb("lit_distill.doctor:doctor", "what works on this machine, what is missing, the remedy"),
 }
 
+EXTRAS = dict.fromkeys(("websockets", "msgpack", "httpx", "tenacity"), "serve")
+"""Package -> the extra that brings it, of packages that only some commands need."""
+
 LIGHTNING_COMMANDS: dict[str, str] = {
     "fit": "train a student",
     "validate": "measure the validation loss of a checkpoint",
@@ -139,7 +142,13 @@ def run_verb(name: str, options: list[str]) -> int:
     from lit_distill.arguments import parse
 
     module, function_name = VERBS[name].target.split(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), function_name)
+    try:
+        function: Callable[..., Any] = getattr(importlib.import_module(module), function_name)
+    except ModuleNotFoundError as error:
+        if not (extra := EXTRAS.get(str(error.name))):
+            raise
+        remedy = f"python -m pip install 'lit_distill[{extra}]'"
+        raise LitDistillError(f"{name}: needs {error.name}; {remedy}") from None
     parser = verb_parser(name, function)
     if options and not options[0].startswith("-"):
         first = next(iter(inspect.signature(function).parameters), None)

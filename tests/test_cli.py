@@ -702,3 +702,23 @@ def test_a_server_that_does_not_answer_is_one_line(capsys: pytest.CaptureFixture
     assert main(["serve", "teacher", *words, "--teacher.init_args", init_args]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert line.startswith("error: http://127.0.0.1:9: not reached for 0 s: ConnectError")
+
+
+@pytest.mark.parametrize("port", ["99999", "-1"])
+def test_a_port_that_is_none_is_refused_before_anything_is_loaded(
+    port: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["student", "no_such.ckpt"], ["teacher", "--teacher.class_path", "no.such.Teacher"]):
+        assert main(["serve", *words, "--port", port]) == 2
+        assert capsys.readouterr().err.splitlines()[-1] == f"error: port: must be in 0..65535, got {port}"
+
+
+def test_a_package_that_only_some_commands_need_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("lit_distill.serving")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "msgpack", None)
+    assert main(["serve", "student", "some.ckpt"]) == 2
+    line = "error: serve student: needs msgpack; python -m pip install 'lit_distill[serve]'"
+    assert capsys.readouterr().err.splitlines()[-1] == line

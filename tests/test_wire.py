@@ -124,3 +124,9 @@ def test_random_damage_never_gets_past():
             unpack(damaged.tobytes())
         except WireError:
             continue
+
+
+def test_a_small_frame_of_very_many_lists_is_refused():
+    with pytest.raises(WireError, match="^more than 10000 lists and maps$"):
+        unpack(msgpack.packb({"proprio": [[] for _ in range(20_000)]}))
+    assert len(unpack(msgpack.packb({"proprio": [[] for _ in range(9_000)]}))["proprio"]) == 9_000

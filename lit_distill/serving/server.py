@@ -38,6 +38,7 @@ SEND_SECONDS = 30.0
 """A client that does not take its answer for so long is dropped."""
 PING_SECONDS = 30.0
 """How often a connection is probed, and how long its client may take to react."""
+MAX_PORT = 65535
 BAD_FRAMES = 16
 """A connection that sends so many bad frames in a row is closed."""
 
@@ -59,7 +60,7 @@ class PolicyServer:
         close: called at the end, in the thread of `infer`.
 
     Raises:
-        LitDistillError: a host beyond this machine without a token, or an empty token.
+        LitDistillError: see `check_place`.
     """
 
     def __init__(
@@ -72,13 +73,7 @@ class PolicyServer:
         max_frame_bytes: int = MAX_FRAME_BYTES,
         close: Callable[[], None] = lambda: None,
     ) -> None:
-        if token is not None and not token.strip():
-            raise LitDistillError("token: must not be empty")
-        if token is None and not is_loopback(host):
-            raise LitDistillError(
-                f"host: {host} can be reached from other machines, which needs a token; "
-                "name the environment variable that holds it with --token_env, or use 127.0.0.1"
-            )
+        check_place(host, port, token)
         self._infer, self._metadata = infer, pack(metadata)
         self._host, self._port, self._token = host, port, token
         self._max_frame_bytes, self._close = max_frame_bytes, close
@@ -132,6 +127,7 @@ class PolicyServer:
             process_request=self._admit,
             compression=None,
             max_size=self._max_frame_bytes,
+            max_queue=1,  # a client waits for its answer: what it sends meanwhile need not be kept here
             ping_interval=PING_SECONDS,
             ping_timeout=PING_SECONDS,
             close_timeout=2.0,
@@ -199,6 +195,19 @@ class PolicyServer:
             return (
                 f"internal error: the policy failed with {type(error).__name__}; the server's log says more"
             )
+
+
+def check_place(host: str, port: int, token: str | None) -> None:
+    """Raise LitDistillError for a port that is none, an empty token, or none where others can reach it."""
+    if not 0 <= port <= MAX_PORT:
+        raise LitDistillError(f"port: must be in 0..{MAX_PORT}, got {port}")
+    if token is not None and not token.strip():
+        raise LitDistillError("token: must not be empty")
+    if token is None and not is_loopback(host):
+        raise LitDistillError(
+            f"host: {host} can be reached from other machines, which needs a token; "
+            "name the environment variable that holds it with --token_env, or use 127.0.0.1"
+        )
 
 
 def is_loopback(host: str) -> bool:

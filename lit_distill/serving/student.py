@@ -29,7 +29,7 @@ from scipy.spatial.transform import Rotation
 from lit_distill.errors import LitDistillError
 from lit_distill.runtime import Policy, PolicyError
 from lit_distill.schema import ACTION_DIM, CHUNK_LENGTH, CONTROL_HZ, PROPRIO_DIM
-from lit_distill.serving.server import RequestError, serve_policy
+from lit_distill.serving.server import RequestError, check_place, serve_policy
 from lit_distill.tasks import embedding_row, get_task
 from lit_distill.teachers.remote import token_from
 
@@ -62,14 +62,11 @@ def serve_student(
         LitDistillError: no such student, an option that cannot be met, a port that is taken, or a host beyond
             this machine without a token.
     """
+    token = token_from(token_env)
+    check_place(host, port, token)
     policy = load_policy(student, backend, threads)
     serve_policy(
-        StudentService(policy).infer,
-        metadata(policy),
-        host,
-        port,
-        token_from(token_env),
-        name=policy.config["task"],
+        StudentService(policy).infer, metadata(policy), host, port, token, name=policy.config["task"]
     )
 
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from lit_distill.errors import LitDistillError
 from lit_distill.schema import CHUNK_LENGTH, OBSERVATION_SPECS, SCHEMA_VERSION, Observation, TeacherChunk
-from lit_distill.serving.server import RequestError, serve_policy
+from lit_distill.serving.server import RequestError, check_place, serve_policy
 from lit_distill.sim.chunks import ChunkSimulator
 from lit_distill.sim.environment import ORIGINAL
 from lit_distill.sim.simulator import Simulator
@@ -63,10 +63,11 @@ def serve_teacher(
         LitDistillError: no such teacher, one that needs the simulator though it looks at images, a port that
             is taken, or a host beyond this machine without a token.
     """
+    token = token_from(token_env)
+    check_place(host, port, token)
     spec = TeacherSpec.of(teacher)
     built = spec.build()
     service = TeacherService(built, depends_on=spec.what_answers_depend_on(built))
-    token = token_from(token_env)
     name = f"teacher {service.metadata['teacher']}"
     serve_policy(service.infer, service.metadata, host, port, token, name=name, close=service.close)
 

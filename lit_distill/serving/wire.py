@@ -21,6 +21,8 @@ KINDS = "biufU"
 """numpy's kinds that travel: boolean, signed, unsigned, float, text."""
 DTYPE_NAME = re.compile(r"[<>=|]?([biuf][1-8]{1,2}|U[0-9]{1,6})")
 MAX_DIMENSIONS = 16
+MAX_CONTAINERS = 10_000
+"""Lists and maps of one message; a simulator's state has some hundred."""
 BAD_REQUEST = "bad request: "
 """How the text begins with which a server of ours refuses a question; asking again does not help."""
 
@@ -51,7 +53,10 @@ def unpack(frame: bytes | str) -> dict[str, Any]:
     if isinstance(frame, str):
         raise WireError("expected a binary frame, got text")
     try:
-        message = msgpack.unpackb(frame, object_hook=_from_map, ext_hook=_refuse_extension)
+        budget = _Budget()
+        message = msgpack.unpackb(
+            frame, object_hook=budget.map, list_hook=budget.list, ext_hook=_refuse_extension
+        )
     except WireError:
         raise
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
@@ -73,13 +78,30 @@ def _to_map(value: Any) -> Any:
     return {SCALAR: True, DATA: value.item(), DTYPE: value.dtype.str}
 
 
-def _from_map(value: dict[Any, Any]) -> Any:
-    """msgpack's hook for every map that was read."""
-    if ARRAY in value:
-        return _array(value)
-    if SCALAR in value:
-        return _scalar(value)
-    return value
+class _Budget:
+    """How many lists and maps a message may still hold: a few bytes each, they cost much more to make."""
+
+    def __init__(self) -> None:
+        self._left = MAX_CONTAINERS
+
+    def map(self, value: dict[Any, Any]) -> Any:
+        """msgpack's hook for every map that was read."""
+        self._spend()
+        if ARRAY in value:
+            return _array(value)
+        if SCALAR in value:
+            return _scalar(value)
+        return value
+
+    def list(self, value: list[Any]) -> list[Any]:
+        """msgpack's hook for every list that was read."""
+        self._spend()
+        return value
+
+    def _spend(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise WireError(f"more than {MAX_CONTAINERS} lists and maps")
 
 
 def _array(value: dict[Any, Any]) -> np.ndarray:
