@@ -129,6 +129,33 @@ def test_the_loss_is_that_of_both_critics_and_the_weighted_likelihood(setting: S
     torch.testing.assert_close(setting.step(), torch.tensor(CRITIC_LOSS + ACTOR_LOSS))
 
 
+def test_the_terms_are_float32_where_the_student_is_computed_in_bfloat16(setting: Setting):
+    """Half of all machines train so; an advantage is a small difference."""
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = setting.step()
+        returns, _ = setting.made.rewards(setting.batch | {"rewards": torch.full((5, 16), 0.1)})
+    torch.testing.assert_close(loss, torch.tensor(CRITIC_LOSS + ACTOR_LOSS))
+    torch.testing.assert_close(returns, torch.full((5,), 0.1 * sum(0.5**j for j in range(16))))
+    assert {term.dtype for term in setting.logged.values()} == {torch.float32}
+
+
+def test_heads_and_critics_are_float32_where_the_student_is_computed_in_bfloat16(tmp_path: Path):
+    made = AWAC(tiny_network(), shift_pixels=0)
+    torch.nn.init.normal_(made.log_std_head[0].weight, std=0.1)  # type: ignore[arg-type]
+    features, actions = torch.randn(5, made.network.feature_dim), torch.rand(5, 16, 7)
+    batch: Any = {
+        **{view: torch.randint(0, 256, (5, 16, 16, 3), dtype=torch.uint8) for view in ("agentview", "wrist")},
+        "proprio": torch.randn(5, 7),
+        "task_index": torch.zeros(5, dtype=torch.int64),
+    }
+    exact = made.critic(features, actions), made.log_std_head(features)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = made.critic(features, actions), made.log_std_head(features)
+        mean, log_std = made.policy(batch)
+    assert all(torch.equal(left, right) for left, right in zip(exact, rounded, strict=True))
+    assert mean.dtype == log_std.dtype == torch.float32
+
+
 def test_every_term_on_the_board_by_hand(setting: Setting):
     setting.step()
     squares = [d * d / 2 for d in APART]

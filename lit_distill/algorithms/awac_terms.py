@@ -20,7 +20,8 @@ def chunk_return(rewards: Tensor, gamma: float) -> Tensor:
     Returns:
         float32 [B].
     """
-    return rewards @ gamma ** torch.arange(rewards.shape[1], dtype=rewards.dtype, device=rewards.device)
+    discounts = gamma ** torch.arange(rewards.shape[1], dtype=rewards.dtype, device=rewards.device)
+    return (rewards * discounts).sum(dim=-1)  # no product of matrices: autocast would round it to bfloat16
 
 
 def chunk_discount(executed: Tensor, terminal: Tensor, gamma: float) -> Tensor:

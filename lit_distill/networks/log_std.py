@@ -29,5 +29,6 @@ class LogStdHead(nn.Sequential):
 
     def forward(self, features: Tensor) -> Tensor:
         """float32 [B, F] -> float32 [B, K, A] in [LOG_STD_MIN, LOG_STD_MAX]."""
-        log_std: Tensor = super().forward(features)
+        with torch.autocast(features.device.type, enabled=False):
+            log_std: Tensor = super().forward(features.float())
         return torch.clamp(log_std, LOG_STD_MIN, LOG_STD_MAX)
