@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 
 from callbacks.round_checkpoints import ROUND, RoundCheckpoints
 from callbacks.weight_averaging import ExponentialMovingAverage
@@ -130,6 +131,8 @@ class DAggerRounds(Callback):
         for wrong, remedy in (
             (epochs < 1 or trainer.max_steps != -1, "max_epochs: give each round's epochs, and no max_steps"),
             (epochs % every, f"max_epochs: must be a multiple of check_val_every_n_epoch, {every}"),
+            (_nothing(trainer, "limit_train_batches"), "limit_train_batches: leaves no batch to train on"),
+            (_nothing(trainer, "limit_val_batches"), "limit_val_batches: no validation, no best checkpoint"),
             (reload != 1, "reload_dataloaders_every_n_epochs: must be 1, so that new rollouts are seen"),
         ):
             if wrong:
@@ -144,6 +147,20 @@ class DAggerRounds(Callback):
     def state_dict(self) -> dict[str, Any]:
         """Round, its length, and what was measured on `dev` after the rounds before it."""
         return {"round": self._round, "epochs": self._epochs, "dev": list(self._dev)}
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse to go on with a training that had no rounds: its epochs and optimizer are of no round.
+
+        Raises:
+            LitDistillError: A fit is resumed from such a checkpoint.
+        """
+        if trainer.state.fn == TrainerFn.FITTING and self.state_key not in checkpoint.get("callbacks", {}):
+            raise LitDistillError(
+                "--ckpt_path: is of a training without DAggerRounds, so no round can go on from it; leave "
+                "it out and name the first student: init_from of callbacks.dagger.DAggerRounds"
+            )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on in that round."""
@@ -287,6 +304,11 @@ class DAggerRounds(Callback):
             for logger in trainer.loggers:
                 known = {name: value for name, value in metrics.items() if not math.isnan(value)}
                 logger.log_metrics(known, step=trainer.global_step)
+
+
+def _nothing(trainer: Trainer, limit: str) -> bool:
+    """Whether an option leaves out every batch."""
+    return float(getattr(trainer, limit, 1.0) or 0.0) == 0.0
 
 
 def _data(trainer: Trainer) -> Any:

@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+
+from lit_distill.algorithms.awac_terms import step_potential
+from lit_distill.errors import LitDistillError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +28,14 @@ class PotentialAlongEpisodes(Callback):
     `held_out_potentials`, as `datamodules.replay` has.
     """
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse data without values."""
+        data = getattr(trainer, "datamodule", None)
+        if not hasattr(data, "held_out_potentials"):
+            raise LitDistillError(
+                f"PotentialAlongEpisodes: needs the data ReplayDataModule, got {type(data).__name__}"
+            )
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw it."""
         if not trainer.is_global_zero:
@@ -31,8 +43,18 @@ class PotentialAlongEpisodes(Callback):
         datamodule: Any = getattr(trainer, "datamodule")  # noqa: B009 (absent from Trainer's type)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                drawn = potential_figure(datamodule.held_out_potentials())
+                drawn = potential_figure(potentials(datamodule, pl_module))
                 logger.experiment.add_figure("potential/episodes", drawn)
+
+
+def potentials(datamodule: Any, module: Any) -> list[tuple[bool, np.ndarray]]:
+    """V* of the held-out episodes, the one that eq. (3) takes."""
+    if getattr(module, "potential", "value") == "value":
+        return list(datamodule.held_out_potentials())
+    return [
+        (success, step_potential(torch.from_numpy(steps), module.gamma).numpy())
+        for success, steps in datamodule.held_out_potentials("steps_to_success")
+    ]
 
 
 def potential_figure(episodes: Sequence[tuple[bool, np.ndarray]]) -> Figure:

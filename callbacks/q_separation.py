@@ -10,6 +10,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAUROC
 
+from lit_distill.errors import LitDistillError
+
 LAYOUT = {
     "AWAC": {
         "Q separation": ["Multiline", [r"q/success$", r"q/failure$"]],
@@ -61,7 +63,13 @@ class QSeparation(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Add a batch."""
+        """Add a batch.
+
+        Raises:
+            LitDistillError: The model has no critics.
+        """
+        if not isinstance(outputs, dict) or not {"q", "error", "success"} <= outputs.keys():
+            raise LitDistillError(f"QSeparation: needs the model AWAC, got {type(pl_module).__name__}")
         q, success = outputs["q"], outputs["success"]
         self._auroc.update(q.sigmoid(), success.long())  # monotonic, and in the range that it wants
         self._means["td_error"].update(outputs["error"].abs())

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -142,6 +142,20 @@ class DistillCLI(LightningCLI):
             for part in (self.model, self.datamodule, *self.trainer.callbacks):  # type: ignore[attr-defined]
                 if isinstance(part, NeedsIngredients):
                     part.check_ingredients()
+        self._check_fits("fit")
+
+    def before_validate(self) -> None:
+        """Refuse a checkpoint of another training before anything is done."""
+        self._check_fits("validate")
+
+    def before_test(self) -> None:
+        """Refuse a checkpoint of another training before anything is done."""
+        self._check_fits("test")
+
+    def _check_fits(self, command: str) -> None:
+        path = self.config_init[command]["ckpt_path"]
+        if path is not None and "://" not in str(path):
+            check_fits(Path(path), self.model, command)
 
 
 def check_checkpoint(path: Path, task: str | None) -> None:
@@ -168,6 +182,36 @@ def check_checkpoint(path: Path, task: str | None) -> None:
             f"--ckpt_path {path}: its student was trained on {trained}, but data.task is {task}; "
             f"add --data.task {trained}, or give the other task's checkpoint"
         )
+
+
+def check_fits(path: Path, model: LightningModule, command: str) -> None:
+    """Refuse a checkpoint whose weights are not those of a model, which Lightning would tell in a traceback.
+
+    Raises:
+        LitDistillError: in one line, what its weights are of, and how a fit could begin with its student.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError:
+        return  # as in `check_checkpoint`
+    saved, own = checkpoint.get("state_dict", {}), model.state_dict()
+    different = [
+        name
+        for name in (own | saved)
+        if name not in own or name not in saved or saved[name].shape != own[name].shape
+    ]
+    if not different:
+        return
+    student = checkpoint.get("student")
+    training = student.get("training") if isinstance(student, dict) else None
+    algorithm = training.get("algorithm") if isinstance(training, dict) else None
+    of = f" (of {algorithm})" if algorithm else ""
+    starts = f"; to begin with its student: --model.init_from {path}, without --ckpt_path"
+    raise LitDistillError(
+        f"--ckpt_path {path}: holds other weights{of} than {type(model).__name__} has with this "
+        f"configuration ({different[0]}); give the --config that made it"
+        f"{starts if command == 'fit' and hasattr(model, 'init_from') else ''}"
+    )
 
 
 def last_checkpoint(trainer: Trainer, task: str | None) -> str:

@@ -722,3 +722,31 @@ def test_a_package_that_only_some_commands_need_is_named_with_its_extra(
     assert main(["serve", "student", "some.ckpt"]) == 2
     line = "error: serve student: needs msgpack; python -m pip install 'lit_distill[serve]'"
     assert capsys.readouterr().err.splitlines()[-1] == line
+
+
+@pytest.mark.parametrize(("file", "makes"), [("awac", "dagger_fast"), ("dagger", "bc")])
+def test_a_missing_first_student_is_told_before_anything_is_collected(
+    file: str, makes: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lit_distill.collection.collect_missing", lambda *arguments: pytest.fail("collects"))
+    Path("conf").symlink_to(REPOSITORY / "conf")
+    assert main(["fit", "--config", f"conf/{file}.yaml"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(
+        f"error: runs/{makes}/custom_libero_object_ketchup/best.ckpt: no such checkpoint; "
+    )
+    assert f"`python -m lit_distill fit --config conf/{makes}.yaml --data.task custom_libero_" in line
+
+
+def test_a_checkpoint_with_other_weights_is_refused_before_anything_is_done(
+    checkpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save({**content, "state_dict": {**content["state_dict"], "more": torch.zeros(1)}}, "other.ckpt")
+    monkeypatch.setattr(TinyData, "prepare_data", lambda self: pytest.fail("collects"))
+    for command in ("fit", "test", "validate"):
+        line = error_line(capsys, command, "--config", "tiny.yaml", "--ckpt_path", "other.ckpt")
+        assert (
+            line.startswith("error: --ckpt_path other.ckpt: holds other weights than ") and "(more)" in line
+        )
+    monkeypatch.undo()

@@ -595,6 +595,28 @@ def test_a_trainer_that_no_rounds_can_be_made_with_is_refused(
     assert counted.seen == []
 
 
+def test_a_training_without_rounds_is_not_gone_on_with(
+    root: Path, tmp_path: Path, counted: type[Counted]
+) -> None:
+    trainer = tiny_trainer(tmp_path, max_epochs=1)
+    trainer.fit(tiny_module(), dagger_data(root))
+    trainer.save_checkpoint(tmp_path / "bc_last.ckpt")
+    with pytest.raises(LitDistillError, match="^--ckpt_path: is of a training without DAggerRounds"):
+        dagger_trainer(root, tmp_path).fit(
+            tiny_module(), dagger_data(root), ckpt_path=tmp_path / "bc_last.ckpt", weights_only=True
+        )
+    assert counted.seen == []
+
+
+@pytest.mark.parametrize("limit", ["limit_train_batches", "limit_val_batches"])
+def test_rounds_without_batches_are_refused_before_anything_is_collected(
+    root: Path, tmp_path: Path, counted: type[Counted], limit: str
+) -> None:
+    with pytest.raises(LitDistillError, match=f"^trainer.{limit}: "):
+        fit_dagger(root, tmp_path, trainer={limit: 0})
+    assert counted.seen == []
+
+
 def test_the_rounds_need_other_data_to_add_to(root: Path, tmp_path: Path) -> None:
     fit_dagger(root, tmp_path, rounds=1)
     with pytest.raises(LitDistillError, match="^data.sources: must name teacher"):
