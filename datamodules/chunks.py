@@ -10,7 +10,7 @@ from lightning import LightningDataModule
 
 from datamodules.datasets import ChunkLoader, ResidentChunks, StreamedChunks
 from datamodules.order import Batching, BatchOrder, SampleOrder
-from datamodules.selection import Selection, split
+from datamodules.selection import Selection, check_sources, split
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import Manifest
 from lit_distill.remote_shards import data_folder
@@ -76,6 +76,7 @@ class ChunkDataModule(LightningDataModule):
         _check("seed", seed, seed >= 0, "at least 0")
         if not sources or len(set(sources)) < len(sources):
             raise LitDistillError(f"sources: name at least one, each once, got {sources}")
+        check_sources("sources", sources)
         self.task = get_task(task).name
         self._task_index = embedding_row(get_task(task))
         self.root, self._place = root, data_folder(root, self.task)

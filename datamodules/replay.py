@@ -24,7 +24,14 @@ from datamodules.datasets import ChunkLoader
 from datamodules.imitation import Imitated, to_imitate
 from datamodules.multistep import multistep
 from datamodules.order import Batching, BatchOrder
-from datamodules.selection import ALL_ROUNDS, Selection, all_rounds, missing_source, split
+from datamodules.selection import (
+    ALL_ROUNDS,
+    Selection,
+    all_rounds,
+    check_sources,
+    missing_source,
+    split,
+)
 from lit_distill.errors import LitDistillError
 from lit_distill.manifest import MANIFEST_NAME, Manifest
 from lit_distill.remote_shards import data_folder
@@ -132,6 +139,7 @@ class ReplayDataModule(LightningDataModule):
                 raise LitDistillError(f"{name}: must be {range_text}, got {value}")
         if not students or TEACHER in students or len(set(students)) < len(students):
             raise LitDistillError(f"students: name at least one source but {TEACHER}, got {students}")
+        check_sources("students", students)
         if collect_student is not None and collect_student.student is None:
             raise LitDistillError("collect_student.student: name the checkpoint of the student that acts")
         if collect_teacher is not None and collect_teacher.student is not None:
@@ -144,7 +152,7 @@ class ReplayDataModule(LightningDataModule):
         self.prepare_data_per_node = self._place.remote  # nodes share a folder, each fetches from a URL
         self._students = list(students)
         self._batch_size, self._steps = batch_size, steps_per_epoch
-        self._execute_steps, self._held_out, self._seed = execute_steps, held_out, seed
+        self.execute_steps, self._held_out, self._seed = execute_steps, held_out, seed
         self._arrays: dict[str, Tensor] = {}
         self._draw: Draw = draw
         self._imitate: Imitated | None = imitate
@@ -183,8 +191,9 @@ class ReplayDataModule(LightningDataModule):
         if self._collect:
             from lit_distill.collection import collect_missing
 
-            for settings in self._collect:
-                collect_missing(self.task, self.root, self._place, settings)
+            for settings, source in zip(self._collect, self._collected, strict=True):
+                if source in (TEACHER, *self._students):
+                    collect_missing(self.task, self.root, self._place, settings)
         self._place.fetch([TEACHER, *self._students])
         Manifest.load(self.folder)
 
@@ -205,6 +214,7 @@ class ReplayDataModule(LightningDataModule):
                 self._read()
 
     def _read(self) -> None:
+        self._check_commanded()
         parts: list[dict[str, np.ndarray]] = []
         members: dict[str, list[list[range]]] = {TEACHER: [[], []], STUDENT: [[], []]}
         selections = split(self.folder, [TEACHER, *self._students], self._held_out, False)
@@ -212,7 +222,7 @@ class ReplayDataModule(LightningDataModule):
             for episode in _episodes(self.folder, selection):
                 first, side = len(parts), TEACHER if episode[0].source == TEACHER else STUDENT
                 self._check_length(episode)
-                parts += multistep(episode, first, self._execute_steps)
+                parts += multistep(episode, first, self.execute_steps)
                 members[side][held_out].append(range(first, len(parts)))
                 self._ends.append(len(parts))
         for side, (training, _) in members.items():
@@ -231,12 +241,32 @@ class ReplayDataModule(LightningDataModule):
                 "imitate: executed or all needs none"
             )
 
+    def _check_commanded(self) -> None:
+        """Where a student's chunk goes on between two labels, the rows beyond its end are padding.
+
+        They would tell the critics that the episode ends: no chunk goes on so far unless it did.
+        """
+        sources = Manifest.load(self.folder).sources
+        for source in all_rounds(self.folder, [TEACHER, *self._students]):
+            if source not in sources:
+                raise missing_source(self.folder, source)
+            identity = sources[source].identity
+            held = int(identity.get("execute_steps", CHUNK_LENGTH))
+            labelled = int(identity.get("label_every", 0)) or held
+            commanded = CHUNK_LENGTH - (held - labelled)
+            if self.execute_steps > commanded:
+                raise LitDistillError(
+                    f"execute_steps: {source} episodes in {self.folder} execute {held} actions of a chunk "
+                    f"and are labelled every {labelled}, so only {commanded} rows follow the last label; set "
+                    f"it to {commanded} at most, or collect them anew with label_every {held}"
+                )
+
     def _check_length(self, episode: Sequence[ChunkTransition]) -> None:
         """The critics see `execute_steps` rows of a chunk; what was executed must not be more."""
         longest = max(transition.executed for transition in episode)
-        if longest > self._execute_steps:
+        if longest > self.execute_steps:
             raise LitDistillError(
-                f"execute_steps: is {self._execute_steps}, but {episode[0].source} episodes in {self.folder} "
+                f"execute_steps: is {self.execute_steps}, but {episode[0].source} episodes in {self.folder} "
                 f"executed {longest} actions of a chunk; set it to {longest}, or collect them anew with fewer"
             )
 
@@ -279,10 +309,14 @@ class ReplayDataModule(LightningDataModule):
         """The held-out transitions, as in validation."""
         return self.val_dataloader()
 
-    def held_out_potentials(self) -> list[tuple[bool, np.ndarray]]:
-        """Of every held-out episode: whether it succeeded, and V* at its looks, float32 [n] (NaN: none)."""
+    def held_out_potentials(self, key: str = "value") -> list[tuple[bool, np.ndarray]]:
+        """Of every held-out episode: whether it succeeded, and V* at its looks, float32 [n] (NaN: none).
+
+        Args:
+            key: `value`, or `steps_to_success` for the control steps that V* may be made of.
+        """
         held_out = {int(number) for numbers in self._validation.values() for number in numbers}
-        success, value = (self._arrays[key].numpy() for key in ("success", "value"))
+        success, value = (self._arrays[each].numpy() for each in ("success", key))
         return [
             (bool(success[first]), value[first:end])
             for first, end in zip([0, *self._ends], self._ends, strict=False)
@@ -294,7 +328,7 @@ class ReplayDataModule(LightningDataModule):
         return {
             "students": list(self._students),
             "draw": self._draw,
-            "execute_steps": self._execute_steps,
+            "execute_steps": self.execute_steps,
             "imitate": self._imitate,
             "meshes": Manifest.load(self.folder).sources[TEACHER].meshes,
             **self.counts(),

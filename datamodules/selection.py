@@ -17,7 +17,7 @@ from lit_distill.manifest import (
     is_copy,
     stands_for,
 )
-from lit_distill.schema import DAGGER, STUDENT
+from lit_distill.schema import DAGGER, STUDENT, TEACHER
 
 ALL_ROUNDS = DAGGER.removesuffix("-")
 """The name that stands for all rounds of DAgger."""
@@ -126,6 +126,19 @@ def split(
         )
     sides = [_select(folder, shards, wanted) for wanted in (training, validation)]
     return sides[0], sides[1]
+
+
+def check_sources(option: str, sources: list[str]) -> None:
+    """Raise LitDistillError for a name that no rollouts have, or a round that another name stands for."""
+    for source in sources:
+        rounds = source.removeprefix(DAGGER)
+        if source not in (TEACHER, STUDENT, ALL_ROUNDS) and not (source != rounds and rounds.isdecimal()):
+            raise LitDistillError(
+                f"{option}: there are no {source} rollouts; known: {TEACHER}, {STUDENT}, {DAGGER}1, "
+                f"{DAGGER}2, ..., {ALL_ROUNDS} (all of its rounds)"
+            )
+        if ALL_ROUNDS in sources and source.startswith(DAGGER):
+            raise LitDistillError(f"{option}: {ALL_ROUNDS} stands for {source}, too; leave one out")
 
 
 def missing_source(folder: Path, source: str) -> LitDistillError:

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from tiny_training import tiny_trainer
+from tiny_training import TinyDataModule, tiny_module, tiny_trainer
 from toy_line import IMAGE_SIZE, LineData, mean_action
 
 from lit_distill.algorithms.awac import AWAC
 from lit_distill.errors import LitDistillError
+from lit_distill.lightning_cli import check_fits
 from lit_distill.networks.checkpoint import (
     load_log_std_head,
     load_saved_student,
@@ -126,6 +127,52 @@ class Watch(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *arguments: Any) -> None:
         self.moved.append(differing(self.start, state(pl_module)))
+
+
+def test_the_critics_see_the_rows_that_are_executed_and_no_others(student: str):
+    made = module(student, execute_steps=8)
+    features, actions = torch.randn(3, made.network.feature_dim), torch.rand(3, 16, 7)
+    beyond, within = actions.clone(), actions.clone()
+    beyond[:, 8:], within[:, 7:8] = 0.0, 0.0
+    for critic in (made.critic, made.target_critic):
+        assert torch.equal(critic(features, actions), critic(features, beyond))
+        assert not torch.equal(critic(features, actions), critic(features, within))
+
+
+def test_data_of_another_kind_or_of_chunks_of_another_length_are_refused(student: str, tmp_path: Path):
+    data = LineData(STEPS)
+    data.execute_steps = 4  # type: ignore[attr-defined]
+    with pytest.raises(
+        LitDistillError, match="^execute_steps: the critics would see 16 rows .* of which 4 are"
+    ):
+        fit(module(student), tmp_path, data)
+    with pytest.raises(
+        LitDistillError, match="^data: AWAC needs datamodules.replay.ReplayDataModule, got Tiny"
+    ):
+        fit(module(student), tmp_path, TinyDataModule())  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_of_another_training_is_refused_in_one_line(student: str, tmp_path: Path):
+    """Lightning would collect what is missing, then tell a page of missing keys."""
+    cloning = tiny_module()
+    trainer = tiny_trainer(tmp_path, max_epochs=1)
+    trainer.fit(cloning, TinyDataModule())
+    trainer.save_checkpoint(tmp_path / "bc.ckpt")
+    fit(module(student), tmp_path).save_checkpoint(tmp_path / "awac.ckpt")
+    with pytest.raises(
+        LitDistillError, match=r"bc.ckpt: holds other weights \(of bc\) than AWAC .*--model.init_from"
+    ):
+        check_fits(tmp_path / "bc.ckpt", module(student), "fit")
+    with pytest.raises(LitDistillError, match="give the --config that made it$"):
+        check_fits(tmp_path / "bc.ckpt", module(student), "test")
+    with pytest.raises(
+        LitDistillError, match=r"awac.ckpt: holds other weights \(of awac\) than BehaviorCloning"
+    ):
+        check_fits(tmp_path / "awac.ckpt", cloning, "test")
+    with pytest.raises(LitDistillError, match="than AWAC has with this configuration .critic"):
+        check_fits(tmp_path / "awac.ckpt", module(student, critic_hidden=24), "fit")
+    check_fits(tmp_path / "awac.ckpt", module(student), "fit")
+    check_fits(tmp_path / "bc.ckpt", cloning, "test")
 
 
 def test_until_actor_start_critics_and_log_std_head_alone_are_trained(student: str, tmp_path: Path):

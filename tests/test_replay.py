@@ -129,6 +129,53 @@ def test_a_multistep_transition_stops_before_it_would_be_too_long(make_episode: 
     np.testing.assert_allclose(first["actions"][8:, 0], 1.04 + np.arange(8) / 100, rtol=1e-6)
 
 
+def test_a_multistep_transition_begins_with_its_first_part_and_ends_with_its_last(make_episode: MakeEpisode):
+    """What is seen and said at the beginning, and what is hoped at the end, is never another part's."""
+    made = steps_of(make_episode(TASK, "student", 0, chunks=3), 4, 4, 4)
+    steps = [(90, 86), (86, 82), (82, None)]
+    episode = [
+        dataclasses.replace(part, steps_to_success=now, next_steps_to_success=after)
+        for part, (now, after) in zip(made, steps, strict=True)
+    ]
+    first, *_ = multistep(episode, first=0, execute_steps=8)
+    assert first["executed"] == 8
+    for view in ("agentview", "wrist", "proprio"):
+        np.testing.assert_array_equal(first[view], getattr(episode[0].observation, view))
+        assert (first[view] != getattr(episode[1].observation, view)).any()
+    np.testing.assert_array_equal(first["teacher_actions"], episode[0].teacher_actions)
+    assert (first["steps_to_success"], first["next_steps_to_success"]) == (90, 82)
+    silent = [dataclasses.replace(episode[0], teacher_actions=None), *episode[1:]]
+    assert not next(multistep(silent, first=0, execute_steps=8))["labelled"]
+
+
+def test_rows_that_nobody_commanded_are_not_shown_to_the_critics(tmp_path: Path, make_episode: MakeEpisode):
+    """Of a chunk of 16 that is executed whole and labelled every 4 steps, 4 rows follow the last label."""
+    store(tmp_path, make_episode, "teacher", 12)
+    writer = ShardWriter(tmp_path / TASK, TASK, "student", {"execute_steps": 16, "label_every": 4})
+    for episode in range(12):
+        writer.add(episode, make_episode(TASK, "student", episode))
+    writer.finish(12)
+    line = (
+        "student episodes in .* execute 16 actions of a chunk and are labelled every 4, so only 4 rows follow"
+    )
+    with pytest.raises(LitDistillError, match=line):
+        ReplayDataModule(TASK, str(tmp_path)).setup()
+
+
+def test_rollouts_that_are_not_drawn_from_are_not_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[str | None] = []
+    monkeypatch.setattr(
+        "lit_distill.collection.collect_missing",
+        lambda task, root, place, settings: asked.append(settings.student),
+    )
+    own = {"collect_teacher": CollectSettings(), "collect_student": CollectSettings(student="student.ckpt")}
+    for students, expected in ((["student"], [None, "student.ckpt"]), (["dagger"], [None])):
+        asked.clear()
+        with pytest.raises(LitDistillError):  # nothing is there in the end
+            ReplayDataModule(TASK, str(tmp_path), students=students, **own).prepare_data()
+        assert asked == expected
+
+
 def test_transitions_that_executed_more_than_the_critics_see_are_refused(root: Path):
     """As the paper collects, 16 at a time, for the 8 of conf/awac.yaml."""
     reason = rf"^execute_steps: is 8, but \w+ episodes in {root / TASK} executed 16 .* set it to 16"
@@ -240,11 +287,20 @@ def test_held_out_episodes_are_never_drawn(data: ReplayDataModule):
     assert held_out | drawn == set(range(total))
 
 
-def test_two_ranks_share_the_batches_of_one(root: Path):
-    class Rank:
-        def __init__(self, rank: int, world_size: int) -> None:
-            self.global_rank, self.world_size = rank, world_size
+class Rank:
+    """What a data module asks its trainer."""
 
+    def __init__(self, rank: int, world_size: int) -> None:
+        self.global_rank, self.world_size = rank, world_size
+
+
+def test_half_of_every_processs_part_is_the_teachers_or_it_is_refused(data: ReplayDataModule):
+    data.trainer = Rank(0, 3)  # type: ignore[assignment]
+    with pytest.raises(LitDistillError, match="batch_size: 8 must be divisible by twice the 3 processes"):
+        data.train_dataloader()
+
+
+def test_two_ranks_share_the_batches_of_one(root: Path):
     def epoch(rank: int, world_size: int) -> list[list[int]]:
         module = ReplayDataModule(TASK, str(root), batch_size=8, steps_per_epoch=5)
         module.setup()
@@ -266,6 +322,9 @@ def test_two_ranks_share_the_batches_of_one(root: Path):
         ({"draw": "chunk"}, "draw: must be transition or episode"),
         ({"imitate": "student"}, "imitate: must be null, executed, all or teacher"),
         ({"students": []}, "students: name at least one"),
+        ({"students": ["foo"]}, "students: there are no foo rollouts; known: teacher, student, dagger"),
+        ({"students": ["dagger-x"]}, "students: there are no dagger-x rollouts"),
+        ({"students": ["dagger", "dagger-1"]}, "students: dagger stands for dagger-1, too"),
     ],
 )
 def test_what_cannot_be_right_is_refused(options: dict, complaint: str):

@@ -176,7 +176,20 @@ class AWAC(LightningModule):
         self._resumed_actors = [len(state["param_groups"][0]["params"]) for state in optimizers]
 
     def on_fit_start(self) -> None:
-        """Warm start, then encode every observation once."""
+        """Warm start, then encode every observation once.
+
+        Raises:
+            LitDistillError: The data are not AWAC's, or their chunks of another length; `check_ingredients`.
+        """
+        if not hasattr(self._data(), "observations"):
+            raise LitDistillError(
+                f"data: AWAC needs datamodules.replay.ReplayDataModule, got {type(self._data()).__name__}"
+            )
+        if (executed := getattr(self._data(), "execute_steps", self.execute_steps)) != self.execute_steps:
+            raise LitDistillError(
+                f"execute_steps: the critics would see {self.execute_steps} rows of chunks of which "
+                f"{executed} are executed; give model.init_args the execute_steps of data.init_args"
+            )
         if not self._resumed:
             self.check_ingredients()
             warm_start(self.network, str(self.init_from), self._data().task)
@@ -309,7 +322,8 @@ class AWAC(LightningModule):
             batch["agentview"], batch["wrist"], batch["proprio"], batch["task_index"]
         )
         with torch.autocast(features.device.type, enabled=False):
-            return self.network.head(features), self.log_std_head(features.detach())
+            mean = self.network.head(features)
+        return mean, self.log_std_head(features.detach())
 
     def _relabelled(
         self, batch: ReplayBatch, features: Tensor, mean: Tensor, log_std: Tensor, q_mean: Tensor
