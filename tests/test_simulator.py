@@ -172,6 +172,12 @@ def test_reset_refuses_a_state_of_another_length(simulator: Simulator):
         r"\(110,\) and \(0, 7\); `python -m lit_distill draw_states --task .*ketchup` draws them again$",
     ):
         simulator.reset(wrong)
+    spoilt = START.state.copy()
+    spoilt[3] = np.nan
+    with pytest.raises(
+        LitDistillError, match="initial state dev/0 holds numbers that are not finite; `python"
+    ):
+        simulator.reset(InitialState("dev/0", spoilt, START.fixtures))
 
 
 # -- how chunks end ------------------------------------------------------------------------------------

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from lit_distill.errors import LitDistillError
 from lit_distill.sim import states
 from lit_distill.sim.gl import configure_gl
+from lit_distill.sim.simulator import Simulator
 from lit_distill.sim.states import SPLITS, load_initial_state, state_seed
 from lit_distill.tasks import TASKS, get_task
 from lit_distill.tasks.official import OFFICIAL_SUITES, suite_tasks
@@ -76,6 +80,48 @@ def test_states_drawn_again_are_the_committed_ones():
             np.testing.assert_allclose(drawn.fixtures, committed.fixtures, rtol=0, atol=1e-6)
     finally:
         env.close()
+
+
+@pytest.mark.libero
+@pytest.mark.parametrize("name", [name for name in TASKS if "libero_10" in name])
+def test_no_object_is_inside_another(name: str):
+    """Or it would be thrown across the room in the first step, where nobody can fetch it."""
+    simulator = Simulator(get_task(name), image_size=32)
+    try:
+        for split, count in SPLITS.items():
+            for index in range(count):
+                simulator.place(load_initial_state(simulator.task, split, index))
+                overlap = states.deepest_overlap(simulator.model, simulator.data)
+                assert overlap <= states.OVERLAP_M, (split, index)
+    finally:
+        simulator.close()
+
+
+def test_states_in_which_objects_overlap_are_drawn_again(monkeypatch: pytest.MonkeyPatch):
+    depths = iter([0.007, 0.0005])
+    monkeypatch.setattr(states, "deepest_overlap", lambda model, data: next(depths))
+    seeds: list[int] = []
+
+    @contextlib.contextmanager
+    def seeded(seed: int) -> Iterator[None]:
+        seeds.append(seed)
+        yield
+
+    monkeypatch.setattr(states, "numpy_seed", seeded)
+    simulation = SimpleNamespace(
+        model=SimpleNamespace(_model=None, body_pos=np.zeros((1, 3)), body_quat=np.zeros((1, 4))),
+        data=SimpleNamespace(_data=None),
+        get_state=lambda: SimpleNamespace(flatten=lambda: np.zeros(3)),
+    )
+    environment = SimpleNamespace(fixtures_dict={}, sim=simulation, reset=lambda: None)
+    states.draw_initial_state(environment, TASK, "dev", 3)
+    assert seeds == [states.state_seed(TASK, "dev", 3), states.state_seed(TASK, "dev", 3) + 1]
+
+
+def test_data_say_which_states_they_begin_in_where_these_were_drawn_again():
+    again = get_task("custom_libero_10_stove_on")
+    assert set(states.files_sha256(again)) == {"states"}
+    assert states.files_sha256(TASK) == {}
 
 
 def test_loading_is_a_pure_function_of_task_split_and_index():

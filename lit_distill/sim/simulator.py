@@ -95,8 +95,18 @@ class Simulator:
         """Start an episode: set the state, settle for 10 steps, look.
 
         Raises:
-            LitDistillError: the state has the wrong length for this task.
+            LitDistillError: the state has the wrong length for this task, or numbers that are not finite.
         """
+        self.place(initial_state)
+        self.controller.reset()
+        for _ in range(SETTLE_STEPS):
+            self.controller.step(SETTLE_ACTION)
+        self.timestep = 0
+        self.success = False
+        return self.observe()
+
+    def place(self, initial_state: InitialState) -> None:
+        """Set a state as it was drawn, before anything settles: the first half of `reset`."""
         self._check_fits(initial_state)
         self.imagination.forget()
         self._mujoco.mj_resetData(self.model, self.data)
@@ -107,12 +117,6 @@ class Simulator:
         self.data.qpos[:] = initial_state.state[1 : 1 + self.model.nq]
         self.data.qvel[:] = initial_state.state[1 + self.model.nq :]
         self._mujoco.mj_forward(self.model, self.data)
-        self.controller.reset()
-        for _ in range(SETTLE_STEPS):
-            self.controller.step(SETTLE_ACTION)
-        self.timestep = 0
-        self.success = False
-        return self.observe()
 
     def _check_fits(self, initial_state: InitialState) -> None:
         found = initial_state.state.shape, initial_state.fixtures.shape
@@ -122,6 +126,11 @@ class Simulator:
                 f"{states_file(self.task)}: initial state {initial_state.name} has shapes {found[0]} and "
                 f"{found[1]} (fixtures), {self.task.name} needs {needed[0]} and {needed[1]}; "
                 f"`{draw_command(self.task)}` draws them again"
+            )
+        if not (np.isfinite(initial_state.state).all() and np.isfinite(initial_state.fixtures).all()):
+            raise LitDistillError(
+                f"{states_file(self.task)}: initial state {initial_state.name} holds numbers that are not "
+                f"finite; `{draw_command(self.task)}` draws them again"
             )
 
     def step_chunk(self, actions: np.ndarray, on_step: Callable[[], None] | None = None) -> ChunkResult:
