@@ -79,10 +79,11 @@ class ActionNoise:
 
     def __post_init__(self) -> None:
         shares = (self.probability, self.gripper)
-        if not all(0.0 <= share <= 1.0 for share in shares) or self.position < 0.0 or self.rotation < 0.0:
+        spreads = (self.position, self.rotation)
+        if not all(0.0 <= share <= 1.0 for share in shares) or not all(0.0 <= s < np.inf for s in spreads):
             raise LitDistillError(
-                "noise: probability and gripper must lie in [0, 1], position and rotation must not be "
-                f"negative, got {self}"
+                "noise: probability and gripper must lie in [0, 1], position and rotation must be finite and "
+                f"not negative, got {self}"
             )
 
     def perturb(self, actions: np.ndarray, random: np.random.Generator) -> np.ndarray | None:

@@ -322,6 +322,11 @@ def collect_rollouts(
             if isinstance(result, EpisodeError):
                 outcomes["error"] += 1
                 continue
+            if not result.transitions:
+                raise LitDistillError(
+                    f"{job.name}: chunk 0 commands an action that is not finite, so nothing can be stored "
+                    f"of this {rollouts.source} episode; whoever acts is spoilt: train the student again"
+                )
             opened[0].add(job.episode, result.transitions)
             add_cost(folder, rollouts.source, result.cost)
             outcomes.update({result.outcome: 1, "clipped": result.clipped})

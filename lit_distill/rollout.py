@@ -105,7 +105,7 @@ def rollout(
         cost += decision.cost
         wanted = np.asarray(decision.actions, dtype=np.float32)
         commanded = np.where(np.isfinite(wanted), np.clip(wanted, -1.0, 1.0), np.nan)  # ±inf is no bound
-        clipped += int(np.sum(np.abs(wanted) > 1.0))
+        clipped += int(np.sum(np.abs(wanted[:execute_steps]) > 1.0))
         result = simulator.step_chunk(commanded[:execute_steps], recorder.on_step)
         steps += result.executed
         outcome = result.outcome

@@ -73,7 +73,15 @@ def test_a_file_is_read_as_it_is_written(tmp_path: Path):
         ("((0.0 -0.07 0.05 -0.02))", "((0.1 -0.07 0.05 -0.02))", 7, "a range's lower corner comes first"),
         ("((0.0 -0.07 0.05 -0.02))", "(0.0 -0.07 0.05 -0.02)", 7, "a parenthesis must come before '0.0'"),
         (" (:ranges ((0.0 -0.07 0.05 -0.02)))", "", 7, "region kitchen_table_bowl_region needs (:ranges"),
+        *(
+            ("((0.0 -0.07 0.05 -0.02))", f"((0.0 -0.07 {entry} -0.02))", 7, "a range is four numbers")
+            for entry in ("nan", "inf", "0.05 (x)")
+        ),
         ("(0 pi/2)", "(0 exit)", 5, "a yaw_rotation is two numbers (rad): from, to"),
+        *(
+            ("(0 pi/2)", f"(0 {entry})", 5, "a yaw_rotation is two numbers (rad): from, to")
+            for entry in ("pi/0", "pi/0.0", "pie5", "010", "1e999", "pi*010", "nan")
+        ),
         ("(:target flat_stove_1)", "", 11, "region cook_region has no (:target ...)"),
         ("(:target flat_stove_1)", "(:tarket flat_stove_1)", 11, "has an unknown attribute :tarket"),
         ("(bottom_region", "(top_region", 10, "a second region white_cabinet_1_top_region"),

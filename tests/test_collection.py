@@ -224,6 +224,15 @@ def test_an_episode_ends_once_the_teacher_has_labelled_a_lost_state(tmp_path: Pa
         assert episode.outcome == ("timeout" if end_when_lost else "success")
 
 
+def test_a_student_whose_first_action_is_not_finite_is_told_with_episode_and_chunk(tmp_path: Path):
+    network = tiny_network()
+    torch.nn.init.constant_(network.head[2].bias, float("nan"))  # type: ignore[arg-type]
+    save_student(network, tmp_path / "spoilt.ckpt", TASK)
+    line = f"^{TASK} student/0: chunk 0 commands an action that is not finite, so nothing can be stored of"
+    with pytest.raises(LitDistillError, match=line):
+        run(tmp_path / "data", student=str(tmp_path / "spoilt.ckpt"), noise=ActionNoise(), episodes=2)
+
+
 def test_a_teacher_that_never_succeeds_ends_its_collection_in_one_line(tmp_path: Path):
     line = (
         rf"^{tmp_path / TASK}: the teacher has succeeded in none of 3 episodes, so nothing can be learnt "

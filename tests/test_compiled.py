@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import subprocess
@@ -151,3 +152,25 @@ def test_what_was_not_used_for_longest_makes_room(
     compiled_model(xmls[0])
     compiled_model(xmls[1])
     assert compilations == [xmls[1]]
+
+
+@pytest.mark.parametrize("refused", ["utime", "checksum", "unlink"])
+def test_a_cache_that_is_somebody_elses_is_read_or_passed_over(
+    xml: str, compilations: list[str], monkeypatch: pytest.MonkeyPatch, refused: str
+):
+    """Read-only file systems say EROFS, files of others EPERM."""
+    expected = fall(compiled_model(xml))
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    if refused == "utime":
+        monkeypatch.setattr(os, "utime", refuse)
+    else:
+        monkeypatch.setattr(
+            compiled, "_checksum", refuse if refused == "checksum" else lambda path: "damaged"
+        )
+        monkeypatch.setattr(Path, "unlink", refuse)
+        monkeypatch.setattr(compiled, "_store", lambda model, key: None)
+    assert fall(compiled_model(xml)) == expected
+    assert len(compilations) == (1 if refused == "utime" else 2)

@@ -22,6 +22,7 @@ from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import get_task
 from lit_distill.teachers.base import Teacher
 from lit_distill.teachers.embedded import EmbeddedTeacher
+from lit_distill.teachers.spec import TeacherSpec
 
 libero = pytest.mark.libero
 TASK = get_task("custom_libero_object_ketchup")
@@ -211,3 +212,10 @@ def test_naming_the_teacher_imports_no_simulator():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_whole_ways_to_success_may_take_as_long_as_they_do():
+    """A state that is never solved is simulated to the horizon at each query: such a worker does not hang."""
+    for continuation, seconds in ((False, 0.0), (True, 120.0)):
+        spec = TeacherSpec(init_args={"continuation": continuation})
+        assert spec.longest_wait(10) == seconds

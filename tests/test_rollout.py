@@ -197,7 +197,16 @@ def test_noise_draws_the_same_numbers_whether_it_hits_or_not():
 
 
 @pytest.mark.parametrize(
-    "options", [{"probability": 1.1}, {"probability": -0.1}, {"position": -1.0}, {"gripper": 2.0}]
+    "options",
+    [
+        {"probability": 1.1},
+        {"probability": -0.1},
+        {"probability": np.nan},
+        {"position": -1.0},
+        {"position": np.nan},
+        {"rotation": np.inf},
+        {"gripper": 2.0},
+    ],
 )
 def test_noise_out_of_range_is_refused(options: dict[str, float]):
     with pytest.raises(LitDistillError, match="^noise: "):
@@ -209,6 +218,10 @@ def test_commands_out_of_range_are_clipped_and_counted():
     actions[0, :3] = [1.5, -2.0, 1.0]
     episode = play(behaviour=student(actions), horizon=32)
     assert episode.clipped == 4  # two values, two chunks
+    actions[9, 0] = 3.0
+    assert (
+        play(behaviour=student(actions), horizon=32, execute_steps=4).clipped == 16
+    )  # of executed ones alone
     assert episode.transitions[0].actions[0, :3].tolist() == [1.0, -1.0, 1.0]
     episode.transitions[0].validate()
 

@@ -188,3 +188,21 @@ def test_an_unknown_task_is_answered_with_the_nearest_and_the_known_ones():
 def test_a_name_like_no_other_gets_the_known_ones_alone():
     with pytest.raises(LitDistillError, match="unknown task 'xyz'; known tasks: custom_libero"):
         get_task("xyz")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("custom_libero_object_milk", "custom_libero_object_milk is a task already"),
+        ("libero_goal_turn_on_the_stove", "libero_goal_turn_on_the_stove is a task already"),
+        ("my.task", "the task gets the file's name, which may have letters, digits, _ and - before .bddl"),
+        ("my task", "the task gets the file's name"),
+    ],
+)
+def test_a_file_is_not_called_as_another_task_or_as_no_folder_can_be(tmp_path: Path, name: str, line: str):
+    path = tmp_path / f"{name}.bddl"
+    path.write_text(get_task("custom_libero_object_milk").bddl.read_text())
+    with pytest.raises(LitDistillError, match=f"^{re.escape(str(path))}: {re.escape(line)}"):
+        get_task(str(path))
+    path.rename(tmp_path / "my_task-2.bddl")
+    assert get_task(str(tmp_path / "my_task-2.bddl")).name == "my_task-2"

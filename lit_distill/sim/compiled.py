@@ -30,9 +30,9 @@ def compiled_model(xml: str) -> mujoco.MjModel:
     """Compile a model, or read it from the cache; a cache that cannot be used is only slow."""
     key = _key(xml)
     for path in sorted(cache_folder().glob(f"{key}-*.mjb")):
-        with contextlib.suppress(FileNotFoundError):  # another process has just made room
+        with contextlib.suppress(OSError):  # another process has just made room, or it is somebody else's
             if path.stem == f"{key}-{_checksum(path)}":
-                with contextlib.suppress(PermissionError):  # somebody else's cache may be used
+                with contextlib.suppress(OSError):  # what cannot be written to can still be read
                     os.utime(path)
                 with contextlib.suppress(ValueError):  # room was made since
                     return mujoco.MjModel.from_binary_path(str(path))

@@ -27,7 +27,8 @@ POTENTIAL = """\
 
 Falls: share of the chunk-to-chunk steps of successful episodes on which the value falls. AUROC: of the value
 at each chunk against the episode's success. Last value of failures: mean at the last chunk of the episodes
-without success. Wrongly lost: successful episodes in which the value was once 0.\
+without success. Wrongly lost: episodes whose value was once 0 and that then succeeded, or whose value rose
+again.\
 """
 PERCENTILES = ("p50", "p95", "p99")
 

@@ -7,6 +7,7 @@ embedding. The others have none: a teacher can act in them, but no student is tr
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 
 from lit_distill.errors import LitDistillError
@@ -18,6 +19,7 @@ from lit_distill.tasks.task import Task
 BDDL_FOLDER = Path(__file__).parent / "bddl"
 STATES_FOLDER = Path(__file__).parent / "states"
 ALL = "all"
+FILE_NAME = re.compile(r"[\w-]+")
 FILE_HORIZON = 520
 """Horizon of a task that is given as a BDDL file: the longest of the official ones."""
 
@@ -154,6 +156,16 @@ def embedding_row(task: Task) -> int:
 
 
 def _file_task(path: Path) -> Task:
+    name = path.stem
+    if not FILE_NAME.fullmatch(name):
+        raise LitDistillError(
+            f"{path}: the task gets the file's name, which may have letters, digits, _ and - before .bddl; "
+            "rename it"
+        )
+    if name in TASKS or split_name(name) is not None:
+        raise LitDistillError(
+            f"{path}: {name} is a task already, whose data and results it would be mixed with; rename it"
+        )
     problem = read_problem(path)
     check_predicates(problem)
     return Task(

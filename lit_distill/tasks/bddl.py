@@ -8,6 +8,7 @@ LIBERO's classes know. Names are case-insensitive, as in LIBERO, and lower-case 
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -27,8 +28,11 @@ SCENES: dict[str, tuple[str, str]] = {
 
 REQUIRED = ("problem", ":domain", ":language", ":regions", ":fixtures", ":objects", ":init", ":goal")
 OPTIONAL = (":obj_of_interest", ":requirements")
-ANGLE = re.compile(r"[-+]?(\d+\.?\d*|\.\d+|pi)(e[-+]?\d+)?([*/]\d+\.?\d*)?")
+NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
+ANGLE = re.compile(rf"[-+]?({NUMBER}|pi)(?:([*/])({NUMBER}))?")
 """A number of radians; LIBERO passes what is written here to Python's `eval`."""
+LEADING_ZERO = re.compile(r"[-+]?0\d+")
+"""What Python calls no number."""
 
 
 class Word(str):
@@ -284,10 +288,9 @@ class _Reader:
     def _ranges(self, attribute: Group) -> tuple[tuple[float, ...], ...]:
         boxes = []
         for group in self._lists(attribute):
-            try:
-                x0, y0, x1, y1 = box = tuple(float(word) for word in group if isinstance(word, Word))
-            except ValueError:
-                raise self.fail(group.line, "a range is four numbers: x0 y0 x1 y1 (m)") from None
+            if len(group) != 4 or not all(isinstance(word, Word) and _is_number(word) for word in group):
+                raise self.fail(group.line, "a range is four numbers: x0 y0 x1 y1 (m)")
+            x0, y0, x1, y1 = box = tuple(float(str(word)) for word in group)
             if x0 > x1 or y0 > y1:
                 raise self.fail(group.line, f"a range's lower corner comes first, got {box}")
             boxes.append(box)
@@ -302,7 +305,7 @@ class _Reader:
 
     def _check_look(self, attributes: dict[str, Group]) -> None:
         for group in self._lists(attributes[":yaw_rotation"]) if ":yaw_rotation" in attributes else []:
-            if len(group) != 2 or not all(isinstance(x, Word) and ANGLE.fullmatch(x) for x in group):
+            if len(group) != 2 or not all(isinstance(x, Word) and _is_angle(x) for x in group):
                 raise self.fail(group.line, "a yaw_rotation is two numbers (rad): from, to")
         if ":rgba" in attributes:
             colour = attributes[":rgba"]
@@ -335,8 +338,19 @@ class _Reader:
 
 
 def _is_number(word: str) -> bool:
+    """Whether it is a finite number."""
     try:
-        float(word)
+        return math.isfinite(float(word))
     except ValueError:
         return False
-    return True
+
+
+def _is_angle(word: str) -> bool:
+    """Whether Python makes a finite number of it."""
+    match = ANGLE.fullmatch(word)
+    if match is None or any(LEADING_ZERO.fullmatch(part) for part in re.split("[*/]", word)):
+        return False
+    number, operation, other = match.groups()
+    if operation == "/" and float(other) == 0.0:
+        return False
+    return number == "pi" or _is_number(number)

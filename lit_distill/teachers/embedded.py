@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # MuJoCo is imported once there is a simulator, which has the
     from lit_distill.teachers.skills import Plan
 
 VERSION = "8"
+CONTINUATION_S = 12.0
+"""Imagining a whole horizon takes 2 s; so long on a machine that is busy with other things."""
 
 
 class EmbeddedTeacher:
@@ -42,6 +44,10 @@ class EmbeddedTeacher:
     def __init__(self, continuation: bool = False) -> None:
         self._continuation = continuation
         self._plan: tuple[Simulator, Plan] | None = None
+
+    def longest_wait(self, queries: int) -> float:
+        """Seconds that the ways to success of so many queries may take: a whole horizon each, at worst."""
+        return queries * CONTINUATION_S if self._continuation else 0.0
 
     def query(self, observation: Observation, simulator: ChunkSimulator) -> TeacherChunk:
         """See `Teacher.query`.

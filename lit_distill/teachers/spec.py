@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -91,6 +92,7 @@ class TeacherSpec:
         return recipe | (teacher.depends_on if isinstance(teacher, RemoteTeacher) else {})
 
     def longest_wait(self, queries: int) -> float:
-        """Seconds that so many queries may take beside the computing: those of a teacher elsewhere."""
+        """Seconds that so many queries may take beside what a rollout takes anyway, as the teacher says."""
         teacher = self.build()
-        return teacher.longest_wait(queries) if isinstance(teacher, RemoteTeacher) else 0.0
+        wait: Callable[[int], float] | None = getattr(teacher, "longest_wait", None)
+        return wait(queries) if wait is not None else 0.0
