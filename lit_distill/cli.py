@@ -25,20 +25,32 @@ EXIT_INTERRUPTED = 130
 
 
 class Verb(NamedTuple):
-    """One of our commands: where its function is, what the list of commands says of it, whether what the
-    function returns is shown (not if it says it itself)."""
+    """One of our commands.
+
+    Attributes:
+        target: where its function is.
+        summary: what the list of commands says of it.
+        shows_result: whether what the function returns is shown (not if it says it itself).
+        teacher: the key that `--teacher` stands for, as in every command that asks a teacher; `` for itself.
+    """
 
     target: str
     summary: str
     shows_result: bool = True
+    teacher: str = ""
 
 
 VERBS: dict[str, Verb] = {
-    "pipeline": Verb("lit_distill.study.pipeline:run", "teacher, shards, training and evaluation in one go"),
+    "pipeline": Verb(
+        "lit_distill.study.pipeline:run",
+        "teacher, shards, training and evaluation in one go",
+        teacher="collect.teacher",
+    ),
     "collect": Verb(
         "lit_distill.collection:collect",
         "let teacher or student act in the simulator, write shards",
         shows_result=False,
+        teacher="settings.teacher",
     ),
     "verify": Verb("lit_distill.shards:verify_folder", "check a folder of shards against its manifest"),
     "discard": Verb(
@@ -150,6 +162,7 @@ def run_verb(name: str, options: list[str]) -> int:
         remedy = f"python -m pip install 'lit_distill[{extra}]'"
         raise LitDistillError(f"{name}: needs {error.name}; {remedy}") from None
     parser = verb_parser(name, function)
+    options = [teacher_option(VERBS[name], option) for option in options]
     if options and not options[0].startswith("-"):
         first = next(iter(inspect.signature(function).parameters), None)
         if first is not None:
@@ -161,6 +174,13 @@ def run_verb(name: str, options: list[str]) -> int:
         for item in result if isinstance(result, list) else [result] if isinstance(result, Path) else []:
             print(item)
     return result if isinstance(result, int) else 0
+
+
+def teacher_option(verb: Verb, option: str) -> str:
+    """`--teacher...` as the key that it stands for in a command, any other word as it is."""
+    teacher, mark, rest = option.partition("--teacher")
+    stands = mark and not teacher and (not rest or rest[0] in ".=") and verb.teacher
+    return f"--{verb.teacher}{rest}" if stands else option
 
 
 def verb_parser(name: str, function: Callable[..., Any]) -> Any:

@@ -21,7 +21,7 @@ from malicious_files import MALICIOUS, MARKER
 from torch.utils.data import DataLoader, TensorDataset
 
 from lit_distill.arguments import describe, parse
-from lit_distill.cli import LIGHTNING_COMMANDS, VERBS, Verb, main, run_verb, verb_parser
+from lit_distill.cli import LIGHTNING_COMMANDS, VERBS, Verb, main, run_verb, teacher_option, verb_parser
 from lit_distill.errors import LitDistillError
 from lit_distill.lightning_cli import HELP_OF, DistillCLI
 from lit_distill.study.stages import Beside, Study
@@ -658,6 +658,8 @@ def test_every_key_of_a_configuration_has_a_comment(path: Path) -> None:
         ("pipeline", "collect.teacher", ("collect",)),
         ("evaluate", "teacher", ()),
         ("serve teacher", "teacher", ()),
+        ("collect", "teacher", ("settings",)),
+        ("pipeline", "teacher", ("collect",)),
     ],
 )
 def test_a_teacher_is_chosen_by_class_path_in_every_command_that_asks_one(
@@ -668,11 +670,18 @@ def test_a_teacher_is_chosen_by_class_path_in_every_command_that_asks_one(
     path, arguments = "lit_distill.teachers.cosmos.CosmosPolicyTeacher", "{server: http://host:8777, seed: 3}"
     task = [] if command == "serve teacher" else [f"--{'tasks' if command == 'pipeline' else 'task'}", "x"]
     words = [f"--{option}.class_path", path, f"--{option}.init_args", arguments, *task]
-    config = parser.instantiate(parse(parser, words))
+    config = parser.instantiate(parse(parser, [teacher_option(VERBS[command], word) for word in words]))
     for key in where:
         config = getattr(config, key)
     init_args = {"server": "http://host:8777", "seed": 3}
     assert config.teacher == {"class_path": path, "init_args": init_args}
+
+
+def test_only_the_option_is_renamed() -> None:
+    words = ["--teacher=x", "--teachers", "--teacher_x", "x--teacher", "--task", "--teacher"]
+    expected = ["--settings.teacher=x", *words[1:5], "--settings.teacher"]
+    assert [teacher_option(VERBS["collect"], word) for word in words] == expected
+    assert [teacher_option(VERBS["evaluate"], word) for word in words] == words
 
 
 def test_a_command_of_two_words_says_which_there_are(capsys: pytest.CaptureFixture[str]) -> None:
