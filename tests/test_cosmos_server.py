@@ -6,6 +6,7 @@ import ast
 import contextlib
 import json
 import pickle
+import shutil
 import socket
 import sys
 import time
@@ -22,6 +23,7 @@ from cosmos_server import CosmosServer, serving
 from lit_distill.cli import main
 from lit_distill.tasks import TASKS
 from lit_distill.teachers import cosmos_server
+from lit_distill.teachers.cosmos_server import weights_sha256
 from lit_distill.teachers.http_connection import to_json
 
 PROMPT = TASKS["custom_libero_object_milk"].language
@@ -229,6 +231,21 @@ def test_files_that_are_here_are_not_looked_up_on_the_hub(tmp_path: Path):
         asked = json.loads(server.questions()[-1].with_suffix(".json").read_text())
         assert asked["checkpoint"] == str(tmp_path / "copy" / "weights" / "model")
         assert httpx.get(f"{server.url}/metadata").json()["checkpoint"] == "weights/model"
+
+
+def test_other_weights_at_the_same_path_are_others(tmp_path: Path):
+    seen = set()
+    for name, content in (("a.pt", b"1"), ("a.pt", b"2"), ("b.pt", b"2"), ("b.pt", b"2" * 2**22)):
+        folder = tmp_path / "weights"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        (folder / name).write_bytes(content)
+        seen.add(weights_sha256(str(folder)))
+        assert weights_sha256(str(folder)) in seen  # the same again
+    (folder / "b.pt").write_bytes(b"2" * (2**22 - 1) + b"3")
+    seen.add(weights_sha256(str(folder)))
+    seen.add(weights_sha256(str(folder / "b.pt")))
+    assert len(seen) == 6
 
 
 def test_embeddings_are_written_to_a_folder_here(tmp_path: Path):

@@ -129,6 +129,8 @@ def test_the_image_that_it_is_given_is_pinned_to_a_reference_frame(server: Cosmo
                 assert np.abs(other - reference).mean() > 8.0
             raw = simulator.env.sim.render(camera_name="agentview", width=256, height=256)
             assert np.array_equal(image, raw[::-1])
+            raw = simulator.env.sim.render(camera_name="robot0_eye_in_hand", width=256, height=256)
+            assert np.array_equal(request["wrist_image"], raw[::-1])
             again = (
                 simulator.observe()
             )  # after the larger picture, the student's is the same, pixel for pixel

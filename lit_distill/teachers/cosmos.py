@@ -24,7 +24,7 @@ from lit_distill.teachers.remote import (
 )
 from lit_distill.teachers.replies import BadAnswer, Reply, read_reply
 
-DEPENDS_ON = ("config", "dataset_stats_sha256", "embeddings_sha256")
+DEPENDS_ON = ("config", "dataset_stats_sha256", "embeddings_sha256", "weights_sha256")
 """Keys of the metadata that its answers depend on, beside the checkpoint."""
 
 
@@ -93,7 +93,7 @@ class CosmosPolicyTeacher(RemoteTeacher):
         return f"cosmos-policy/{metadata.get('checkpoint', 'unknown')}"
 
     def settings(self, metadata: dict[str, Any]) -> dict[str, Any]:
-        """Upstream's configuration, and the sha256 of statistics and embeddings, as far as it tells."""
+        """Upstream's configuration, and what tells its files apart, as far as it tells."""
         return {key: metadata[key] for key in DEPENDS_ON if key in metadata}
 
     def request(self, observation: Observation, simulator: ChunkSimulator) -> dict[str, Any]:
