@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ from lit_distill.errors import InfrastructureError, LitDistillError, TeacherUnav
 from lit_distill.manifest import Manifest
 from lit_distill.query_log import stored_cost
 from lit_distill.samples import read_shard
+from lit_distill.schema import Observation, TeacherChunk
 from lit_distill.shards import verify
 from lit_distill.sim.fake import FakeSimulator, FakeTeacher
 from lit_distill.sim.simulator import Simulator
@@ -34,6 +36,7 @@ from lit_distill.teachers import cosmos_server as shipped
 from lit_distill.teachers.base import Teacher, view
 from lit_distill.teachers.cosmos import CosmosPolicyTeacher
 from lit_distill.teachers.cosmos_server import CONFIG
+from lit_distill.teachers.embedded import EmbeddedTeacher
 from lit_distill.teachers.spec import TeacherSpec
 
 TASK = get_task("custom_libero_object_milk")
@@ -139,6 +142,34 @@ def test_the_image_that_it_is_given_is_pinned_to_a_reference_frame(server: Cosmo
         simulator.close()
     assert differences["original"] < 2.0  # of 255; other GL drivers round otherwise
     assert differences["original"] < 0.5 * differences["simplified"]
+
+
+@pytest.mark.libero
+def test_in_libero_data_that_it_labelled_are_those_of_whoever_answers(tmp_path: Path):
+    """Real LIBERO, client, wire and server; the stand-in answers as the embedded teacher does."""
+    simulator, embedded = Simulator(TASK, image_size=32), EmbeddedTeacher()
+    said: list[TeacherChunk] = []
+    answers: dict[str, Any] = {}
+    observation: Observation | None = simulator.reset(load_initial_state(TASK, "teacher", 0))
+    while observation is not None:
+        shown = view(256, observation, simulator)
+        said.append(embedded.query(observation, simulator))
+        seen = hashlib.sha256(shown.agentview.tobytes() + shown.wrist.tobytes()).hexdigest()
+        answers |= {f"{seen} actions": said[-1].actions, f"{seen} value": said[-1].value}
+        observation = simulator.step_chunk(said[-1].actions).observation
+    simulator.close()
+    np.savez(tmp_path / "answers.npz", **answers)
+    with serving(tmp_path / "server", STAND_IN_ANSWERS=str(tmp_path / "answers.npz")) as server:
+        chosen = dataclasses.replace(settings(server), episodes=1, image_size=32)
+        folder = collect_from(Simulator, TASK.name, str(tmp_path / "data"), chosen)
+    (shard,) = folder.glob("*.tar")
+    stored = list(read_shard(shard))
+    assert {transition.outcome for transition in stored} == {"success"}
+    assert len(stored) == len(said) > 3
+    for transition, answer in zip(stored, said, strict=True):
+        assert np.array_equal(transition.teacher_actions, answer.actions)
+        assert np.array_equal(transition.actions, answer.actions)
+        assert transition.value == answer.value
 
 
 # -- how it is reached -----------------------------------------------------------------------------------

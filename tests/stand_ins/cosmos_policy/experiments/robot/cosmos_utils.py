@@ -1,5 +1,10 @@
-"""`cosmos_utils` with upstream's signatures. In the toy world it acts as the teacher there, by sight."""
+"""`cosmos_utils` with upstream's signatures.
 
+In the toy world it acts as the teacher there, by sight. In LIBERO it answers as the embedded teacher does to the
+pictures that it is shown, from the file in STAND_IN_ANSWERS.
+"""
+
+import hashlib
 import json
 import os
 import pickle
@@ -63,7 +68,7 @@ def get_action(
     worker_id=0,
     batch_size=1,
 ):
-    """The toy world's teacher: from where it sees the hand (red) to where it sees the mark (green)."""
+    """A chunk and its value; of the toy world's teacher: from the hand it sees (red) to the mark (green)."""
     global _asked, _thread
     assert task_label_or_embedding in t5_text_embeddings_cache
     assert _thread in (None, threading.get_ident()), "the model belongs to one thread"
@@ -71,6 +76,8 @@ def get_action(
     _asked += 1
     _keep(obs, task_label_or_embedding, cfg, seed, num_denoising_steps_action)
     time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")))
+    if "STAND_IN_ANSWERS" in os.environ:
+        return _known_answer(obs)
     hand, mark = (_place(obs["primary_image"], channel) for channel in (0, 1))
     rows = []
     for _ in range(cfg.chunk_size):
@@ -80,6 +87,14 @@ def get_action(
         rows.append(row)
     value = float(np.clip(1.0 - np.linalg.norm(mark - hand) / 3.0, 0.0, 1.0))
     return {"actions": _faulty(rows), "value_prediction": _faulty_value(value), "generated_latent": object()}
+
+
+def _known_answer(obs):
+    """What the embedded teacher said where these pictures were seen."""
+    seen = hashlib.sha256(obs["primary_image"].tobytes() + obs["wrist_image"].tobytes()).hexdigest()
+    with np.load(os.environ["STAND_IN_ANSWERS"]) as answers:
+        actions, value = answers[f"{seen} actions"], float(answers[f"{seen} value"])
+    return {"actions": list(actions), "value_prediction": value, "generated_latent": object()}
 
 
 def _place(image, channel):
