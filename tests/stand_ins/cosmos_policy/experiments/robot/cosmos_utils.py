@@ -1,7 +1,7 @@
 """`cosmos_utils` with upstream's signatures.
 
-In the toy world it acts as the teacher there, by sight. In LIBERO it answers as the embedded teacher does to the
-pictures that it is shown, from the file in STAND_IN_ANSWERS.
+In the toy world it acts as the teacher there, by sight. In LIBERO it answers as the embedded teacher did
+where it saw the same pictures (STAND_IN_ANSWERS).
 """
 
 import hashlib
