@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -221,6 +222,30 @@ def test_a_damaged_model_is_refused_in_one_line(
     path = folder / ("model.onnx" if format == "onnx" else "model.xml")
     path.write_bytes(content)
     with pytest.raises(PolicyError, match=rf"{path.name}: \w+ cannot run it") as caught:
+        Policy.load(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "crafted"),
+    [
+        (r'size="\d+"', 'size="99999999999"'),
+        (r'offset="\d+"', 'offset="99999999999"'),
+        (r'offset="\d+"', 'offset="-8"'),
+        (r'shape="[^"]*"', 'shape="1099511627776, 1099511627776"'),
+        (r'type="Convolution"', 'type="RunThis"'),
+    ],
+)
+def test_a_crafted_graph_is_refused_in_one_line(
+    folders: dict[str, Path], tmp_path: Path, pattern: str, crafted: str
+) -> None:
+    """Weights from beyond the file, of sizes that no machine has, or an operation that nobody knows."""
+    folder = tmp_path / "folder"
+    shutil.copytree(folders["openvino"], folder)
+    text, changed = re.subn(pattern, crafted, (folder / "model.xml").read_text(), count=1)
+    assert changed
+    (folder / "model.xml").write_text(text)
+    with pytest.raises(PolicyError, match=r"model.xml: openvino cannot run it") as caught:
         Policy.load(folder)
     assert "\n" not in str(caught.value)
 
