@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from lightning import LightningDataModule
 
-from datamodules.datasets import ChunkLoader, ResidentChunks, StreamedChunks
+from datamodules.datasets import ChunkLoader, ResidentChunks, StreamedChunks, worker_context
 from datamodules.order import Batching, BatchOrder, SampleOrder
 from datamodules.selection import Selection, check_sources, split
 from lit_distill.errors import LitDistillError
@@ -203,6 +203,7 @@ class ChunkDataModule(LightningDataModule):
             sampler=BatchOrder(dataset, batching, fixed=side == 1, first_epoch=self._first_epoch),
             num_workers=workers,
             persistent_workers=workers > 0,
+            multiprocessing_context=worker_context() if workers else None,
         )
 
     def _training_proprio(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -153,6 +154,19 @@ class StreamedChunks(Dataset[ChunkBatch | LitDistillError]):
                 raise LitDistillError(_two_sizes(self._selection, key, shapes))
             stacked[key] = torch.from_numpy(np.stack([arrays[key] for arrays in decoded]))
         return _typed(stacked, self._task_index)
+
+
+def worker_context() -> multiprocessing.context.BaseContext:
+    """How processes that read and decode are started: not by forking this one.
+
+    It has threads (torch's, the renderer's, a server's), of which a fork takes over the locks and nothing
+    else: now and then such a process hung, or this one died without a word.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # what takes seconds to import is imported once
+    return context
 
 
 class ResidentChunks(Dataset[ChunkBatch | LitDistillError]):

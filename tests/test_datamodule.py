@@ -197,6 +197,13 @@ def test_streaming_and_workers_give_the_losses_of_ram(
         assert torch.equal(left, right)
 
 
+def test_a_process_that_has_threads_is_not_forked(root: Path) -> None:
+    data = module(root, ram_limit_mb=0, num_workers=2)
+    data.setup()
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        assert loader.multiprocessing_context.get_start_method() in ("forkserver", "spawn")
+
+
 @pytest.mark.parametrize(("ram_limit_mb", "num_workers"), [(2048, 0), (0, 0), (0, 2)])
 def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(
     root: Path, tmp_path: Path, reference: Recorder, ram_limit_mb: int, num_workers: int
