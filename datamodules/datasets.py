@@ -160,7 +160,7 @@ def worker_context() -> multiprocessing.context.BaseContext:
     """How processes that read and decode are started: not by forking this one.
 
     It has threads (torch's, the renderer's, a server's), of which a fork takes over the locks and nothing
-    else: now and then such a process hung, or this one died without a word.
+    else, so that such a process may hang.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")

@@ -13,6 +13,7 @@ needs nothing of lit_distill. The files of a folder have fixed names, and no oth
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import threading
@@ -281,12 +282,24 @@ def _onnxruntime(
     return lambda arrays: session.run([output], dict(zip(shapes, arrays, strict=True)))[0]
 
 
+@functools.lru_cache(maxsize=1)
+def openvino_core() -> Any:
+    """OpenVINO's Core, one for the process, which is never given up.
+
+    The last one takes with it the memory that signal handlers run on, if another thread ends it than the one
+    that began it: the next signal then ends the process without a word.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 def _openvino(
     path: Path, threads: int, shapes: dict[str, list[int]], precision: str
 ) -> Callable[[list[np.ndarray]], np.ndarray]:
     import openvino
 
-    compiled = openvino.Core().compile_model(
+    compiled = openvino_core().compile_model(
         str(path),
         "CPU",
         {

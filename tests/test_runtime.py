@@ -396,3 +396,36 @@ def test_the_real_policy_runs_ahead(folders: dict[str, Path]) -> None:
         actions = [robot.act(*observation(step)) for step in range(6)]
     np.testing.assert_array_equal(actions[:3], policy(*observation(0))[:3])
     np.testing.assert_array_equal(actions[3:], policy(*observation(2))[1:4])
+
+
+ENDED_ELSEWHERE = """
+import ctypes, faulthandler, gc, sys, threading
+from lit_distill.runtime import Policy
+
+class Stack(ctypes.Structure):
+    _fields_ = [("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+faulthandler.enable()
+policies = [Policy.load(sys.argv[1])]
+
+def end():
+    policies.clear()
+    gc.collect()
+
+thread = threading.Thread(target=end)
+thread.start()
+thread.join()
+stack = Stack()
+assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+areas = [[int(end, 16) for end in line.split()[0].split("-")] for line in open("/proc/self/maps")]
+print(any(low <= stack.start and stack.start + stack.size <= high for low, high in areas))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc")
+def test_a_policy_that_another_thread_ends_takes_nothing_from_signal_handlers(
+    folders: dict[str, Path],
+) -> None:
+    """OpenVINO gives handlers another stack, and would unmap it without giving the first one back."""
+    words = [sys.executable, "-c", ENDED_ELSEWHERE, str(folders["openvino"])]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip() == "True"

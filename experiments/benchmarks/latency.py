@@ -29,14 +29,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 import torch
 from common import options, report
 from torch.utils.flop_counter import FlopCounterMode
 from turns import WARM_UP, alternate, turn
 
 from lit_distill import runtime
-from lit_distill.export.formats import write_model
+from lit_distill.export.formats import processor_capabilities, write_model
 from lit_distill.export.graph import DeployedStudent
 from lit_distill.networks.student import StudentNetwork
 from lit_distill.runtime import Policy
@@ -239,7 +238,7 @@ def _run(program: str) -> dict[str, float]:
 def deployed_formats() -> list[tuple[str, str, str]]:
     """Name, format and precision; bf16 where OpenVINO says that the processor has it."""
     formats = [("onnxruntime_f32", "onnx", "f32"), ("openvino_f32", "openvino", "f32")]
-    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" in processor_capabilities():
         formats.append(("openvino_bf16", "openvino", "bf16"))
     return formats
 

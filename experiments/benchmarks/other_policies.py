@@ -32,12 +32,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import openvino
 import torch
 from common import options, report
 from latency import SHAPES, Bench
 from other_environment import environment, own_variables, usual_folder
 from turns import alternate, turn
+
+from lit_distill.export.formats import processor_capabilities
 
 WORKER = Path(__file__).with_name("other_policies_worker.py")
 PATIENCE_S = 300.0
@@ -185,7 +186,7 @@ def main() -> None:
             "parameters": bench.network(arguments.shape).parameter_count,
             "others": elsewhere.about,
             "others_torch": elsewhere.torch,
-            "processor_has": openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
+            "processor_has": processor_capabilities(),
             "load_average_before": round(load, 2),
         }
         for threads in arguments.threads:

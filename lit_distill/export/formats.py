@@ -15,7 +15,7 @@ import torch
 from lit_distill.errors import LitDistillError
 from lit_distill.export.graph import DeployedStudent
 from lit_distill.networks.student import StudentNetwork
-from lit_distill.runtime import ONNX, OPENVINO
+from lit_distill.runtime import ONNX, OPENVINO, openvino_core
 from lit_distill.schema import PROPRIO_DIM
 
 Format = Literal["onnx", "openvino"]
@@ -51,9 +51,7 @@ def check_format(format: str, precision: str) -> None:
 
 def processor_capabilities() -> list[str]:
     """What OpenVINO can compute in on this processor, by its names."""
-    import openvino
-
-    able: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    able: list[str] = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return able
 
 
@@ -84,7 +82,7 @@ def write_model(network: StudentNetwork, task_row: int, format: Format, folder: 
     if format == "openvino":
         import openvino
 
-        model = openvino.Core().read_model(onnx_path)
+        model = openvino_core().read_model(onnx_path)
         openvino.save_model(model, folder / OPENVINO, compress_to_fp16=False)
         onnx_path.unlink()
 
