@@ -88,6 +88,16 @@ def balanced_indices(teacher: Side, student: Side, batch_size: int, seed: int, s
     return np.stack(sides, axis=1).ravel()
 
 
+def commanded_rows(held: int, label_every: int) -> int:
+    """Rows of a chunk from the last label within it on: what is stored there beyond them is padding.
+
+    Args:
+        held: actions that are executed of it.
+        label_every: control steps between two labels, 0: one label a chunk.
+    """
+    return CHUNK_LENGTH - (held - (label_every or held))
+
+
 class ReplayDataModule(LightningDataModule):
     """Balanced batches of chunk transitions (`lit_distill.schema.ReplayBatch`) of one task, kept in RAM.
 
@@ -142,6 +152,14 @@ class ReplayDataModule(LightningDataModule):
         check_sources("students", students)
         if collect_student is not None and collect_student.student is None:
             raise LitDistillError("collect_student.student: name the checkpoint of the student that acts")
+        if collect_student is not None and STUDENT in students:
+            held, labelled = collect_student.execute_steps, collect_student.label_every
+            if execute_steps > commanded_rows(held, labelled):
+                raise LitDistillError(
+                    f"collect_student.label_every: every {labelled} of {held} executed actions only "
+                    f"{commanded_rows(held, labelled)} rows follow the last label, and the critics "
+                    f"see execute_steps {execute_steps}; label every {held}, or execute fewer"
+                )
         if collect_teacher is not None and collect_teacher.student is not None:
             raise LitDistillError("collect_teacher.student: must be left out, the teacher acts")
         self._collect = [settings for settings in (collect_teacher, collect_student) if settings is not None]
@@ -252,8 +270,8 @@ class ReplayDataModule(LightningDataModule):
                 raise missing_source(self.folder, source)
             identity = sources[source].identity
             held = int(identity.get("execute_steps", CHUNK_LENGTH))
-            labelled = int(identity.get("label_every", 0)) or held
-            commanded = CHUNK_LENGTH - (held - labelled)
+            labelled = int(identity.get("label_every", 0))
+            commanded = commanded_rows(held, labelled)
             if self.execute_steps > commanded:
                 raise LitDistillError(
                     f"execute_steps: {source} episodes in {self.folder} execute {held} actions of a chunk "

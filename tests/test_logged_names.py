@@ -39,6 +39,7 @@ def shrunk(name: str, root: Path, folder: Path) -> str:
         model |= {"init_from": str(root / "bc.ckpt"), "actor_start": 1, "mean_every": 2}
         data |= {"steps_per_epoch": 3, "students": ["student"], "execute_steps": 16}
         data["collect_student"] |= {**rollouts, "student": str(root / "bc.ckpt"), "episodes": 10}
+        data["collect_student"]["label_every"] = 16
     trainer = config["trainer"]
     trainer |= {"max_epochs": 2, "check_val_every_n_epoch": 1, "accelerator": "cpu", "devices": 1}
     trainer |= {"log_every_n_steps": 1, "enable_model_summary": False}

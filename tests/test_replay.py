@@ -322,6 +322,10 @@ def test_two_ranks_share_the_batches_of_one(root: Path):
         ({"draw": "chunk"}, "draw: must be transition or episode"),
         ({"imitate": "student"}, "imitate: must be null, executed, all or teacher"),
         ({"students": []}, "students: name at least one"),
+        (
+            {"collect_student": CollectSettings(student="s.ckpt", label_every=4)},
+            "collect_student.label_every: every 4 of 16 executed actions only 4 rows follow the last label",
+        ),
         ({"students": ["foo"]}, "students: there are no foo rollouts; known: teacher, student, dagger"),
         ({"students": ["dagger-x"]}, "students: there are no dagger-x rollouts"),
         ({"students": ["dagger", "dagger-1"]}, "students: dagger stands for dagger-1, too"),
