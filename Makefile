@@ -13,7 +13,7 @@ setup:  ## make .venv with the tested packages (quick when nothing changed; PYTH
 test: lint  ## set up, check style and types, run every test (at most 15 minutes on 2 cores)
 	$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 1
 
-demo: setup  ## set up, then teacher -> BC -> DAgger -> AWAC on real LIBERO (aim: 25 minutes on 2 cores)
+demo: setup  ## set up, then teacher -> BC -> DAgger -> AWAC on real LIBERO (13 minutes on 2 quick cores; aim: 25)
 	$(PY) -m lit_distill pipeline --config conf/demo.yaml
 
 lint: setup  ## set up, check style and types
