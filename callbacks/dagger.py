@@ -127,12 +127,13 @@ class DAggerRounds(Callback):
             )
         refuse_to_write(_data(trainer).root)
         epochs, every = trainer.max_epochs or 0, trainer.check_val_every_n_epoch or 1
+        train, val = (getattr(trainer, f"limit_{part}_batches") for part in ("train", "val"))
         reload: int = getattr(trainer, "reload_dataloaders_every_n_epochs")  # noqa: B009 (absent from its type)
         for wrong, remedy in (
             (epochs < 1 or trainer.max_steps != -1, "max_epochs: give each round's epochs, and no max_steps"),
             (epochs % every, f"max_epochs: must be a multiple of check_val_every_n_epoch, {every}"),
-            (_nothing(trainer, "limit_train_batches"), "limit_train_batches: leaves no batch to train on"),
-            (_nothing(trainer, "limit_val_batches"), "limit_val_batches: no validation, no best checkpoint"),
+            (train == 0, "limit_train_batches: leaves no batch to train on"),
+            (val == 0, "limit_val_batches: no validation, no best checkpoint"),
             (reload != 1, "reload_dataloaders_every_n_epochs: must be 1, so that new rollouts are seen"),
         ):
             if wrong:
@@ -304,11 +305,6 @@ class DAggerRounds(Callback):
             for logger in trainer.loggers:
                 known = {name: value for name, value in metrics.items() if not math.isnan(value)}
                 logger.log_metrics(known, step=trainer.global_step)
-
-
-def _nothing(trainer: Trainer, limit: str) -> bool:
-    """Whether an option leaves out every batch."""
-    return float(getattr(trainer, limit, 1.0) or 0.0) == 0.0
 
 
 def _data(trainer: Trainer) -> Any:

@@ -164,19 +164,8 @@ def check_checkpoint(path: Path, task: str | None) -> None:
     Raises:
         LitDistillError: in one line, what is wrong with `--ckpt_path`.
     """
-    if not path.is_file():
-        raise LitDistillError(f"--ckpt_path {path}: no such file; runs/ holds the checkpoints")
-    damaged = f"--ckpt_path {path}: not a checkpoint, or a damaged one; take another"
-    if not zipfile.is_zipfile(path):
-        raise LitDistillError(damaged)
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError:
-        return  # more than plain values: whether it is read, Lightning decides by --weights_only
-    except Exception:  # bytes of unknown origin: torch raises many types on them, all mean the same
-        raise LitDistillError(damaged) from None
-    record = checkpoint.get("student") if isinstance(checkpoint, dict) else None
-    trained = record.get("task") if isinstance(record, dict) else None
+    checkpoint = _read_checkpoint(path)
+    trained = None if checkpoint is None else _student(checkpoint).get("task")
     if task is not None and trained is not None and trained != task:
         raise LitDistillError(
             f"--ckpt_path {path}: its student was trained on {trained}, but data.task is {task}; "
@@ -190,10 +179,9 @@ def check_fits(path: Path, model: LightningModule, command: str) -> None:
     Raises:
         LitDistillError: in one line, what its weights are of, and how a fit could begin with its student.
     """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError:
-        return  # as in `check_checkpoint`
+    checkpoint = _read_checkpoint(path)
+    if checkpoint is None:
+        return
     saved, own = checkpoint.get("state_dict", {}), model.state_dict()
     different = [
         name
@@ -202,8 +190,7 @@ def check_fits(path: Path, model: LightningModule, command: str) -> None:
     ]
     if not different:
         return
-    student = checkpoint.get("student")
-    training = student.get("training") if isinstance(student, dict) else None
+    training = _student(checkpoint).get("training")
     algorithm = training.get("algorithm") if isinstance(training, dict) else None
     of = f" (of {algorithm})" if algorithm else ""
     starts = f"; to begin with its student: --model.init_from {path}, without --ckpt_path"
@@ -212,6 +199,34 @@ def check_fits(path: Path, model: LightningModule, command: str) -> None:
         f"configuration ({different[0]}); give the --config that made it"
         f"{starts if command == 'fit' and hasattr(model, 'init_from') else ''}"
     )
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """What a checkpoint holds, its tensors left on disk; {} if it is no dictionary.
+
+    None if it holds more than plain values: whether that is read, Lightning decides by --weights_only.
+
+    Raises:
+        LitDistillError: no such file, or no checkpoint.
+    """
+    if not path.is_file():
+        raise LitDistillError(f"--ckpt_path {path}: no such file; runs/ holds the checkpoints")
+    damaged = f"--ckpt_path {path}: not a checkpoint, or a damaged one; take another"
+    if not zipfile.is_zipfile(path):
+        raise LitDistillError(damaged)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError:
+        return None
+    except Exception:  # bytes of unknown origin: torch raises many types on them, all mean the same
+        raise LitDistillError(damaged) from None
+    return checkpoint if isinstance(checkpoint, dict) else {}
+
+
+def _student(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of its student, {} if it does not."""
+    record = checkpoint.get("student")
+    return record if isinstance(record, dict) else {}
 
 
 def last_checkpoint(trainer: Trainer, task: str | None) -> str:

@@ -40,8 +40,9 @@ class Teacher(Protocol):
         zero_is_lost: whether its value is 0 where the goal can no longer be reached, and nowhere else: a
             collection may end the episode there. Elsewhere 0 is only a low value.
 
-    One that looks at images and learnt from others than LIBERO's own meshes says so: `meshes`, see
-    `TeacherSpec.check_meshes`.
+    One whose queries take longer than a rollout takes anyway says how long: `longest_wait`, see
+    `TeacherSpec.longest_wait`. One that looks at images and learnt from others than LIBERO's own meshes says
+    so: `meshes`, see `TeacherSpec.check_meshes`.
     """
 
     identity: str

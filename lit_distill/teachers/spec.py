@@ -14,7 +14,7 @@ from lit_distill.teachers.base import Teacher
 from lit_distill.teachers.remote import RemoteTeacher
 
 EMBEDDED_TEACHER = "lit_distill.teachers.embedded.EmbeddedTeacher"
-NEEDED, MISSING = ("identity", "looks_at_images", "image_size", "zero_is_lost", "query"), object()
+NEEDED, MISSING = (*Teacher.__annotations__, "query"), object()
 """What a `Teacher` has."""
 
 
