@@ -58,12 +58,33 @@ def test_it_is_pushed_shut_from_wherever_it_stands(kitchen: Simulator, angle: fl
     assert 0.4 * taken < before < 2.5 * taken
 
 
-def test_one_that_stands_ajar_is_pushed_open(kitchen: Simulator):
-    scene = begin(kitchen, -0.6)
+@pytest.mark.parametrize("angle", [-0.3, -0.6])
+def test_one_that_stands_ajar_is_pushed_open(kitchen: Simulator, angle: float):
+    """Far enough from the hinge for the fingers to have room between door and front."""
+    scene = begin(kitchen, angle)
     skill = OpenDoor(scene, Hand(scene), NAME)
     assert not skill.done()
     assert run(kitchen, skill, 130) is not None
     assert skill.microwave.angle < OPEN_RAD
+
+
+def test_a_hand_that_was_pushed_off_outside_comes_back_without_rising(kitchen: Simulator):
+    scene = begin(kitchen, -1.9)
+    skill = CloseDoor(scene, Hand(scene), NAME)
+    while skill.microwave.angle < -1.2:
+        run(kitchen, skill, 1)
+    for _ in range(10):
+        kitchen.step(np.array([*(0.9 * skill.microwave.door()[2][:2]), 0.3, 0.0, 0.0, 0.0, 1.0]))
+    kitchen.refresh()
+    assert not skill.done()
+    away, highest = scene.eef_position.copy(), 0.0
+    for _ in range(40):
+        if skill.done():
+            break
+        run(kitchen, skill, 1)
+        highest = max(highest, scene.eef_position[2])
+    assert skill.done()
+    assert highest < away[2] + 0.02
 
 
 def test_one_in_the_way_is_opened_until_it_is_clear(kitchen: Simulator):

@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lit_distill.sim.scene import Extent
+from lit_distill.sim.scene import Extent, Scene
+from lit_distill.sim.simulator import Simulator
+from lit_distill.sim.states import load_initial_state
+from lit_distill.tasks import get_task
 from lit_distill.teachers.hand import (
     BENT_RAD,
     CLOSE,
     JOINT_7_FREE_RAD,
     OPEN,
     PULL_IN_M,
+    STRAIGHT_RAD,
     STRETCHED_RAD,
     Hand,
     action,
@@ -164,13 +168,48 @@ def test_an_arm_that_is_about_to_be_straight_is_pulled_in_already():
     assert flexing.servo(offset, 0.0, OPEN, careful=False)[0] == 0.0
 
 
-def test_a_stretched_arm_flexes_without_lowering_the_hand():
-    jacobian = np.zeros((6, 7))
-    jacobian[0, 3], jacobian[2, 3] = 0.2, 0.3  # flexing by -1.5 rad would move it back and down
-    stretched = hand(with_joints(q4=STRETCHED_RAD + 0.02), jacobian=lambda: jacobian)
-    assert stretched.stranded()
-    home = stretched.go_home(CLOSE)
-    assert home[0] < 0.0 and home[2] == 0.0 and home[6] == CLOSE
+def test_an_elbow_that_is_bent_the_wrong_way_passes_its_straight_position():
+    """There the wrist is furthest out: first out, and up, then in; pulled in at once it would stay so."""
+    wrong_way = hand(with_joints(q4=STRAIGHT_RAD + 0.1))
+    assert wrong_way.stranded()
+    out = wrong_way.go_home(CLOSE)
+    assert out[0] > 0.9 and out[2] > 0.9 and out[6] == CLOSE
+    nearly_straight = hand(with_joints(q4=STRETCHED_RAD + 0.02))
+    assert nearly_straight.stranded()
+    inwards = nearly_straight.go_home(OPEN)
+    assert inwards[0] < -0.3 and inwards[2] > 0.0 and inwards[6] == OPEN
+
+
+@pytest.mark.libero
+def test_a_stretched_arm_is_soon_bent():
+    """In a state that noise brought the arm to; sent home along the Jacobian it took 52 control steps."""
+    task = get_task("custom_libero_10_close_microwave")
+    simulator = Simulator(task, image_size=2)
+    simulator.render = lambda view: np.zeros((2, 2, 3), np.uint8)  # type: ignore[method-assign]
+    simulator.reset(load_initial_state(task, "dev", 0))
+    for k, value in enumerate([0.18, 1.07, 0.1, -0.36, -0.22, 1.35, -0.5]):
+        simulator.data.joint(f"robot0_joint{k + 1}").qpos[0] = value
+    simulator.refresh()
+    scene = Scene(simulator)
+    real, lowest = Hand(scene), scene.eef_position[2]
+    assert real.stranded()
+    for step in range(40):  # noqa: B007
+        if scene.joints[3] < BENT_RAD and np.linalg.norm(real.tilt()) < 0.4:
+            break
+        simulator.step(np.clip(real.go_home(OPEN), -1.0, 1.0))
+        simulator.refresh()
+        lowest = min(lowest, scene.eef_position[2])
+    simulator.close()
+    assert step < 35 and lowest > 1.0
+
+
+def test_what_a_turn_costs_changes_gradually_where_joint_7_nears_its_limit():
+    """Else the grasp that costs least would change to and fro while the hand turns."""
+    costs = [hand(with_joints(q7=angle)).effort(axis(0.3)) for angle in np.linspace(-2.8, 2.8, 200)]
+    assert np.abs(np.diff(costs)).max() < 0.35
+    assert hand(with_joints(q7=0.0)).effort(axis(0.3)) == pytest.approx(0.3 + 0.5 * 0.3)
+    turns = [hand(with_joints(q7=angle)).turn_to(axis(0.3)) for angle in np.linspace(-2.8, 2.8, 200)]
+    assert np.abs(np.diff(turns)).max() > 3.0  # as the turn itself does
 
 
 def test_a_folded_arm_is_not_stranded_and_a_wrist_that_flips_over_is():

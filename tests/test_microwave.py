@@ -11,13 +11,13 @@ from lit_distill.sim.scene import Scene
 from lit_distill.sim.simulator import Simulator
 from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import get_task
-from lit_distill.teachers.door import OpenDoor
+from lit_distill.teachers.door import OpenDoor, at_door
 from lit_distill.teachers.grasp import DOWN
 from lit_distill.teachers.hand import CLOSE, OPEN, Hand
 from lit_distill.teachers.hand_box import pointing_down
 from lit_distill.teachers.microwave import Microwave
 from lit_distill.teachers.mug_holds import cup_centre, leans
-from lit_distill.teachers.mug_into_microwave import MugIntoMicrowave
+from lit_distill.teachers.mug_into_microwave import CORNER_M, SWEPT_M, MugIntoMicrowave
 from lit_distill.teachers.planner import make_plan
 from lit_distill.teachers.skills import Plan
 from lit_distill.teachers.vectors import orientation
@@ -27,6 +27,7 @@ TASK = get_task("custom_libero_10_close_microwave")
 MUG = "porcelain_mug_1"
 UPSIDE_DOWN = [0.0, 1.0, 0.0, 0.0]
 ON_ITS_SIDE = [0.5, 0.5, -0.5, -0.5]
+IN_THE_CORNER = [-0.1365, 0.1622, 0.9244], [0.6575, -0.3897, -0.4331, 0.4778]
 REST = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 
 
@@ -243,6 +244,26 @@ def test_fingers_that_drag_a_mug_go_on_until_it_is_clear_of_the_front(
     assert not drag.goes_on()
 
 
+def test_the_door_brings_a_mug_out_of_the_corner_beside_it(kitchen: Simulator):
+    """Where no hand has room; dragging it, the teacher was there for as long as an episode lasts."""
+    scene, plan = begin(kitchen, *IN_THE_CORNER, door=-2.09)
+    skill = into(plan)
+    assert skill._in_corner(CORNER_M)
+    assert skill._next() is skill.sweep
+    for _ in range(60):
+        if at_door(scene, skill.put_in.microwave, outside=True):
+            break
+        kitchen.step(np.clip(skill.sweep.act(), -1.0, 1.0).astype(np.float32))
+        kitchen.refresh()
+    swept = 0
+    while skill._next() is skill.sweep and swept < 40:
+        run(kitchen, plan, 1)
+        swept += 1
+    assert 5 < swept < 40
+    assert not skill._in_corner(SWEPT_M)
+    assert run(kitchen, plan, 300)
+
+
 def test_a_mug_is_not_pushed_into_the_microwave_or_its_door(kitchen: Simulator):
     scene, plan = begin(kitchen, [-0.1083, 0.1788, 0.9412], [0.6038, 0.6779, 0.2006, 0.3683], door=-2.09)
     push = into(plan).push_away.way()
@@ -327,6 +348,7 @@ def test_a_hand_that_runs_into_the_end_of_the_door_with_a_mug_goes_round_it(
     to_the_right = skill.act()[:3]
     assert to_the_right @ skill.microwave.turned(np.eye(3)[0]) > 0.5
     assert abs(to_the_right @ skill.microwave.inwards) < 1e-6 < ahead
+    assert to_the_right[2] > 0.3  # a hand that went down would take the door along
 
 
 def test_a_door_that_is_shut_has_pushed_the_mug_as_deep_as_it_goes(kitchen: Simulator):

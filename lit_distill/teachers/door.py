@@ -20,20 +20,24 @@ from lit_distill.teachers.microwave import DOOR_OUTSIDE_M, FRONT_M, Microwave
 # LIBERO's microwave is open below -1.3 rad; at 0 it is shut, and it stops at -2.09 rad.
 OPEN_RAD, PUSH_OPEN_RAD = -1.25, -1.5
 """A door that stands at the first angle leaves room for the hand; one that is being pushed goes further."""
-CLEAR_RAD, WIDE_RAD = -1.75, -2.0
+CLEAR_RAD, WIDE_RAD = -1.97, -2.0
 """How far a door is opened at least that was in the way, and at most; it stops a little further."""
-PUSH_AT_M = 0.11
+PUSH_AT_M = 0.065
 """Distance from the hinge of the place that is pushed: the bar of the door begins at 0.227 m."""
+PULL_AT_M, GAP_M = (0.11, 0.2), 0.065
+"""The same inside, where the open door leaves the fingers that much room before the front."""
 BELOW_TOP_M = 0.03
 """How far the fingertips reach below the door's upper edge."""
-OVER_TOP_M = 0.02
-CLEAR_BELOW_TOP_M, BESIDE_M = 0.03, 0.1
+OVER_TOP_M = 0.014
+CLEAR_BELOW_TOP_M, BESIDE_M = 0.05, 0.1
 """From so far below the door's upper edge on a rising hand goes sideways too, up to so far from the door."""
-STANDOFF_M = 0.035
+STANDOFF_M = 0.025
 """Distance between the grip site and the side of the door that is pushed, before the fingers come down."""
+ALONG_M, FAR_M = 0.13, 0.2
+"""So far along the door from where it is pushed, and so far off it, a hand outside need not come over it."""
 WEDGED_RAD = 0.65
 """A hand beside the door that tilts more than this is wedged."""
-LEAD_M = 0.03
+LEAD_M = 0.045
 BACK_OUT_M, RISE_M = 0.05, 0.1
 CLOSED_M = 0.02
 AWAY_M, PUT_DOWN_M = 0.15, 0.02
@@ -42,7 +46,7 @@ ALIGNED_M = 0.015
 
 # Potential.
 COME_STEPS = 25.0
-RADIAN_STEPS = 22.0
+RADIAN_STEPS = 10.0
 
 
 class _PushDoor(ABC):
@@ -152,16 +156,20 @@ def push_door(scene: Scene, hand: Hand, microwave: Microwave, outside: bool) -> 
     position, low = scene.eef_position, microwave.top - BELOW_TOP_M + FINGERTIP_M
     hinge, edge, _ = microwave.door()
     away = _away(microwave, outside)
+    along, off = _off_door(scene, microwave, outside)
+    push_at = _push_at(microwave, outside)
     if at_door(scene, microwave, outside):
-        along, _ = _off_door(scene, microwave, outside)
-        offset = (PUSH_AT_M - along) * edge - LEAD_M * away
+        offset = (push_at - along) * edge - LEAD_M * away
         offset[2] = low - position[2]
         return hand.servo(offset, 0.0, CLOSE, careful=False)
-    offset = hinge + PUSH_AT_M * edge + (_surface(outside) + STANDOFF_M) * away - position
+    offset = hinge + push_at * edge + (_surface(outside) + STANDOFF_M) * away - position
     over = microwave.top + OVER_TOP_M + FINGERTIP_M
-    if float(np.linalg.norm(offset[:2])) < ALIGNED_M and scene.opening < CLOSED_M:
+    beside = outside and off > STANDOFF_M - ALIGNED_M and abs(along - push_at) < ALONG_M
+    if (beside or float(np.linalg.norm(offset[:2])) < ALIGNED_M) and scene.opening < CLOSED_M:
         offset[2] = low - position[2]
         return hand.servo(offset, 0.0, CLOSE, careful=False)
+    if beside:
+        return hand.servo(offset * [1.0, 1.0, 0.0], 0.0, CLOSE, careful=False)
     if position[2] < over - 0.01:
         offset[2] = over - position[2]
         clear = position[2] >= microwave.top - CLEAR_BELOW_TOP_M
@@ -176,8 +184,16 @@ def at_door(scene: Scene, microwave: Microwave, outside: bool) -> bool:
     """Whether the closed fingers are beside one side of the door, where they push it."""
     along, off = _off_door(scene, microwave, outside)
     sunk = scene.eef_position[2] < microwave.top - BELOW_TOP_M + FINGERTIP_M + 0.012
-    beside = 0.0 < off < STANDOFF_M + 2 * ALIGNED_M and abs(along - PUSH_AT_M) < 0.05
+    furthest = FAR_M if outside else STANDOFF_M + 2 * ALIGNED_M
+    beside = 0.0 < off < furthest and abs(along - _push_at(microwave, outside)) < 0.05
     return bool(sunk and beside and scene.opening < CLOSED_M)
+
+
+def _push_at(microwave: Microwave, outside: bool) -> float:
+    """Distance from the hinge of the place that is pushed, m."""
+    if outside:
+        return PUSH_AT_M
+    return float(np.clip(GAP_M / max(np.sin(abs(microwave.angle)), 1e-9), *PULL_AT_M))
 
 
 def _surface(outside: bool) -> float:
@@ -201,5 +217,5 @@ def _off_door(scene: Scene, microwave: Microwave, outside: bool) -> tuple[float,
 def _remaining(scene: Scene, microwave: Microwave, angle: float, outside: bool) -> float:
     along, off = _off_door(scene, microwave, outside)
     pushing = 0.0 < off < STANDOFF_M and scene.eef_position[2] < microwave.top
-    way = np.hypot(along - PUSH_AT_M, off - STANDOFF_M) / SPEED_M
+    way = np.hypot(along - _push_at(microwave, outside), off - STANDOFF_M) / SPEED_M
     return RADIAN_STEPS * max(0.0, angle) + (0.0 if pushing else COME_STEPS + float(way))

@@ -76,8 +76,8 @@ folded, joint 6 is further. Beyond, the wrist is flipped over: the hand may poin
 limit."""
 IN_LINE_RAD = 0.8
 """A hand that continues the forearm to this angle is turned by joint 5 as well as by joint 7."""
-FLEX_RAD = 1.5
-"""How far joint 4 of an overstretched arm is sent back."""
+STRAIGHT_RAD, RISE_M = -0.47, 0.02
+"""Joint 4 with wrist and shoulder furthest apart, and how far above the hand's place a stretched arm aims."""
 
 
 class Hand:
@@ -167,16 +167,22 @@ class Hand:
         return self.servo(np.zeros(3), 0.0, gripper)
 
     def go_home(self, gripper: float) -> np.ndarray:
-        """Action [7] towards the home joints, along J (q_home - q); a stretched arm flexes first."""
-        joints = self.scene.joints
-        away = self.scene.home - joints
-        if joints[3] > STRETCHED_RAD:
-            away *= self._flipped(MAX_TILT_RAD)
-            away[3] = -FLEX_RAD
-        turn = self.scene.jacobian() @ away
-        if joints[3] > STRETCHED_RAD:
-            turn[2] = max(turn[2], 0.0)  # flexing lowers the hand, onto what it is about to take hold of
+        """Action [7] towards the home joints, along J (q_home - q); a stretched arm is bent first."""
+        if self.scene.joints[3] > STRETCHED_RAD:
+            return self._bend(gripper)
+        turn = self.scene.jacobian() @ (self.scene.home - self.scene.joints)
         return action(turn[:3], turn[3:], gripper)
+
+    def _bend(self, gripper: float) -> np.ndarray:
+        """Action [7] that bends a stretched elbow.
+
+        One that is bent the wrong way has to pass its straight position, where the wrist is furthest out, so
+        the hand goes outwards, and up; from there on pulling it in bends the elbow.
+        """
+        if self.scene.joints[3] > STRAIGHT_RAD:
+            up_and_out = self._outwards() + np.array([0.0, 0.0, 1.0])
+            return action(POSITION_SCALE_M * up_and_out, self.tilt(), gripper)
+        return self.servo(np.array([0.0, 0.0, RISE_M]), 0.0, gripper)
 
     def stranded(self, tilted: float = MAX_TILT_RAD) -> bool:
         """Tilted further than `tilted` (rad), overstretched or at a joint limit: do not trust the servo."""
@@ -212,18 +218,24 @@ class Hand:
             axis: the direction.
             then: a turn that is to follow, which joint 7 has to allow as well, one way round or the other.
         """
+        return min(self._half_turns(axis), key=lambda turn: self._effort(turn, then))
+
+    def effort(self, axis: np.ndarray) -> float:
+        """What `turn_to` such a direction [3] costs, rad: the turn, and where it brings joint 7."""
+        return min(self._effort(turn, 0.0) for turn in self._half_turns(axis))
+
+    def _half_turns(self, axis: np.ndarray) -> tuple[float, float, float]:
         closes = self.scene.eef_rotation[:, 0]
         error = np.arctan2(axis[1], axis[0]) - np.arctan2(closes[1], closes[0])
-        error = (error + np.pi / 2) % np.pi - np.pi / 2
+        error = float((error + np.pi / 2) % np.pi - np.pi / 2)
+        return error, error - np.pi, error + np.pi
+
+    def _effort(self, turn: float, then: float) -> float:
         joint_7 = self.scene.joints[6]
-
-        def cost(turn: float) -> float:
-            there = float(abs(joint_7 - turn))
-            after = min(abs(joint_7 - turn - each) for each in (then, then - 2 * np.pi, then + 2 * np.pi))
-            hard = max(0.0, there - JOINT_7_EASY_RAD) + max(0.0, after - JOINT_7_EASY_RAD)
-            return float(abs(turn) + 0.5 * there + JOINT_7_EASY_COST * hard)
-
-        return float(min((error, error - np.pi, error + np.pi), key=cost))
+        there = float(abs(joint_7 - turn))
+        after = min(abs(joint_7 - turn - each) for each in (then, then - 2 * np.pi, then + 2 * np.pi))
+        hard = max(0.0, there - JOINT_7_EASY_RAD) + max(0.0, after - JOINT_7_EASY_RAD)
+        return float(abs(turn) + 0.5 * there + JOINT_7_EASY_COST * hard)
 
     def turn_by(self, turn: float) -> float:
         """The given turn (rad, about world z) or a full turn less or more, as joint 7 allows."""

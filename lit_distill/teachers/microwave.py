@@ -13,7 +13,7 @@ FLOOR_M = 0.024
 REST_M = np.array([-0.035, -0.066, FLOOR_M])
 """Where the mug's origin is put, in the microwave's frame: as deep as the hand before its front allows, and
 so far left that the hand clears the panel on the right, which stands out."""
-ALIGNED_M = 0.012
+ALIGNED_M = 0.02
 FRONT_M = -0.088
 TOP_M = 0.187
 CAUGHT_M = 0.015

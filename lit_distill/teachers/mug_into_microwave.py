@@ -13,7 +13,7 @@ from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.aside import FreePlace
 from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Destination, Placement
-from lit_distill.teachers.door import OpenWide
+from lit_distill.teachers.door import CloseDoor, OpenWide, at_door
 from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.grasp_choice import reachable, wrist_aside
 from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, OPEN, Hand
@@ -44,11 +44,14 @@ microwave where it is dragged along it."""
 ABOVE_M = 0.005
 DRAG_TO_M, DRAG_ANGLES_RAD = np.array([0.0, -0.4, 0.0]), np.radians([0.0, 30.0, -30.0, 60.0, -60.0, 90.0])
 """Where to, in the microwave's frame, and the directions there along which the closed fingers may lie."""
-IN_THE_OPEN_M, ROLLS_M = 0.12, 0.06
+IN_THE_OPEN_M, ROLLS_M = 0.18, 0.06
 """A mug whose middle is so far before the front need not be dragged on, or can be rolled."""
 OPEN_ENOUGH_RAD = -1.85
 """A door that is open further is not opened for more room: whatever comes over it knocks it back so far."""
 BACK_OUT_M, LOWER_M = 0.05, 0.03
+CORNER_M, SWEPT_M, CORNER_DEPTH_M, NARROW_RAD = -0.1, -0.06, 0.2, -0.8
+"""Where, to the right, a mug beside the door is in the corner, and where it no longer is; how far before the
+front; and how far the door is shut at most to bring it out."""
 IN_THE_AIR_M = 0.06
 """A mug that is so high above the table and touches a finger hangs on it."""
 HIT_COST_RAD, FAR_COST_RAD_M = 3.0, 3.0
@@ -87,10 +90,10 @@ class PutAside(CarryByDoor):
 
     def _handicap(self, grasp: Grasp, boxes: Boxes) -> float:
         """What speaks against a grasp: being in the way of things, turning, being far."""
-        turn, way = self.hand.turn_to(grasp.axis), np.linalg.norm(grasp.position - self.scene.eef_position)
+        effort, way = self.hand.effort(grasp.axis), np.linalg.norm(grasp.position - self.scene.eef_position)
         reached = self.hand.within_reach(grasp.position) and reachable(grasp, self.hand)
         hindered = self._hindered(grasp, boxes) + (not reached)
-        return HIT_COST_RAD * hindered + abs(turn) + FAR_COST_RAD_M * float(way) + grasp.penalty
+        return HIT_COST_RAD * hindered + effort + FAR_COST_RAD_M * float(way) + grasp.penalty
 
     def _hindered(self, grasp: Grasp, boxes: Boxes) -> int:
         """How many of some boxes are in the way of the hand at a grasp; the microwave also of its wrist."""
@@ -119,14 +122,14 @@ class Drag(CarryByDoor):
         aside = float(np.linalg.norm(error[:2]))
         axis = self._axis(np.array([*point[:2], target.top + FINGERTIP_M]))
         yaw = hand.turn_to(axis)
-        low = scene.eef_position[2] < scene.surface + LOWEST_TIP_M + FINGERTIP_M
-        if hand.closed() and aside < ON_TOP_M and (scene.fingers_touching(self.target) or low):
+        if hand.closed() and aside < ON_TOP_M and self._presses():
             way = (microwave.outside(DRAG_TO_M) - point) * [1.0, 1.0, 0.0]
             if along @ way > ALONG * np.linalg.norm(way):  # along its axis it does not roll
                 way = along
-            step = DRAG_M * way / np.linalg.norm(way) - [0.0, 0.0, 0.0 if low else PRESS_M]
+            step = DRAG_M * way / np.linalg.norm(way) - [0.0, 0.0, 0.0 if self._low() else PRESS_M]
             return hand.servo(step, yaw, CLOSE, careful=False)
-        if hand.closed() and aside < ALIGN_HIGH_M and abs(yaw) < ALIGNED_RAD:
+        blocked = microwave.touches_arm() or microwave.door_touches_arm()
+        if hand.closed() and aside < (ON_TOP_M if blocked else ALIGN_HIGH_M) and abs(yaw) < ALIGNED_RAD:
             return hand.servo(np.array([*error[:2], -DRAG_M]), yaw, CLOSE)
         over = target.top + FINGERTIP_M + 0.005
         hover = over + ABOVE_M
@@ -140,8 +143,15 @@ class Drag(CarryByDoor):
         point = self.microwave.inside(cup_centre(self.scene, self.target))
         pressed = self.microwave.outside(point) + BY_END_M * self._along()
         aside = float(np.linalg.norm((self.scene.eef_position - pressed)[:2]))
-        pressing = self.hand.closed() and aside < ON_TOP_M and self.scene.fingers_touching(self.target) > 0
+        pressing = self.hand.closed() and aside < ON_TOP_M and self._presses()
         return bool(pressing and point[1] > FRONT_M - IN_THE_OPEN_M)
+
+    def _presses(self) -> bool:
+        """Whether the fingers are on the mug, or as low as they go."""
+        return self._low() or self.scene.fingers_touching(self.target) > 0
+
+    def _low(self) -> bool:
+        return bool(self.scene.eef_position[2] < self.scene.surface + LOWEST_TIP_M + FINGERTIP_M)
 
     def _along(self) -> np.ndarray:
         """Level direction [3] along a lying mug, out of the microwave; zero for one that stands."""
@@ -179,6 +189,7 @@ class MugIntoMicrowave:
         self.roll = Roll(scene, hand, target, destination, microwave)
         self.push_in = PushIn(scene, hand, target, destination, microwave)
         self.make_room = OpenWide(scene, hand, microwave)
+        self.sweep = CloseDoor(scene, hand, microwave)
         place = FreePlace(scene, target, self.put_in.microwave.front, HAND_ROOM_M, REACHES_M)
         self.put_aside = PutAside(scene, hand, target, place, microwave)
 
@@ -224,6 +235,8 @@ class MugIntoMicrowave:
         """What the present state calls for."""
         if self.put_in.held():
             return self.put_in if self.put_in.holds() else self.put_aside
+        if self._in_corner(SWEPT_M) and at_door(self.hand.scene, self.put_in.microwave, outside=True):
+            return self.sweep
         if self.drag.goes_on():
             return self.drag
         if self.push_in.way() is not None:
@@ -237,8 +250,19 @@ class MugIntoMicrowave:
         if self._can_be_rolled():
             return self.roll
         if not self.put_aside.has_room():
-            return self.drag if self.push_away.way() is None else self.push_away
+            if self.push_away.way() is not None:
+                return self.push_away
+            return self.sweep if self._in_corner(CORNER_M) else self.drag
         return self.put_aside
+
+    def _in_corner(self, right: float) -> bool:
+        """Whether the mug is between the open door and the front, no further to the right than that (m).
+
+        There is no room for the hand; the door, pushed towards the front, brings it out.
+        """
+        microwave = self.put_in.microwave
+        x, y, _ = microwave.inside(cup_centre(self.hand.scene, self.target))
+        return bool(microwave.angle < NARROW_RAD and x < right and FRONT_M - CORNER_DEPTH_M < y < FRONT_M)
 
     def _can_be_rolled(self) -> bool:
         """Whether the mug is in the open, lying on its handle or with the handle up, or leaning."""

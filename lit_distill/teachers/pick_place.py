@@ -132,26 +132,31 @@ class PickPlace(Traveller):
         misaligned = sideways + YAW_LEVER_M * abs(yaw)
         if grasp.leans:
             misaligned += YAW_LEVER_M * float(np.linalg.norm(self.hand.tilt(grasp.approach)))
+        align_high, align_grasp, height_tolerance = self._tolerances(grasp)
         opened = scene.opening > min(grasp.width + 0.01, MAX_OPENING_M - 0.005)
         # Fingers that started to close may push the object or the hand aside by their play.
-        play = CLOSING_PLAY_M if scene.closing_command > -1.0 else ALIGN_GRASP_M
+        play = CLOSING_PLAY_M if scene.closing_command > -1.0 else align_grasp
         below = FINGERTIP_M + FINGERS_HALF_M * float(np.linalg.norm(grasp.approach[:2]))
         over = target.top + below + 0.005
         if position[2] < over and sideways < NEAR_DESTINATION_M:
             if self.hand.closed():
                 # Closed and not holding: a miss. Open; rise once the fingers no longer surround the object.
                 return servo(-0.03 * grasp.approach, 0.0, OPEN)
-            if error[2] > -GRASP_HEIGHT_TOLERANCE_M and misaligned < play + 0.012 and sideways < play:
+            if error[2] > -height_tolerance and misaligned < play + 0.012 and sideways < play:
                 return servo(error, yaw, CLOSE)
             if misaligned < ALIGN_LOW_M + 0.01 and opened and self.hand.at_rest():
                 return servo(error, yaw, CLOSE)  # something keeps it from going on
             if misaligned < ALIGN_LOW_M + 0.01 and opened:
                 # Among the object: centre first, then go down.
-                return servo(error if sideways < ALIGN_GRASP_M else error * [1, 1, 0.3], yaw, OPEN)
-        if misaligned < ALIGN_HIGH_M and opened:
+                return servo(error if sideways < align_grasp else error * [1, 1, 0.3], yaw, OPEN)
+        if misaligned < align_high and opened:
             return servo(error, yaw, OPEN)
         hover = over + min(HOVER_M, CONE * misaligned)
         return servo(self._come(grasp.on_the_way(hover), hover, over, obstacles, below), yaw, OPEN)
+
+    def _tolerances(self, grasp: Grasp) -> tuple[float, float, float]:
+        """How far (m) the hand may be off a grasp to come down; off it, and above it, to close."""
+        return ALIGN_HIGH_M, ALIGN_GRASP_M, GRASP_HEIGHT_TOLERANCE_M
 
     def _push(self, target: Extent, plan: Push, obstacles: dict[str, Obstacle]) -> np.ndarray:
         """Push the object out of where there is no room to take hold of it."""

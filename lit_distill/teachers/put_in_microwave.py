@@ -24,6 +24,7 @@ from lit_distill.teachers.hand import (
 )
 from lit_distill.teachers.hand_box import Boxes, hits
 from lit_distill.teachers.microwave import ALIGNED_M, FLOOR_M, FRONT_M, REST_M, Microwave
+from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M
 from lit_distill.teachers.mug_holds import MugHold, cup_centre, held_by_handle, leans, lies, mug_hold
 from lit_distill.teachers.pick_place import AROUND_M, RELEASE_STEPS, PickPlace
 from lit_distill.teachers.pushing import Push
@@ -52,11 +53,13 @@ CARRY_M = 0.014
 CARRY_HIGH_M = 0.1
 """The same while it is turned: whatever shakes the hand there, the mug hits neither table nor microwave."""
 LOWEST_ENTRY_M, HIGHEST_ENTRY_M, BELOW_FLOOR_M = 0.006, 0.026, -0.003
-ALIGNED_RAD = 0.2
+ALIGNED_RAD, ENTERS_RAD = 0.2, 0.5
 RELEASE_M, LET_GO_M, DROP_LYING_M = 0.006, 0.01, 0.035
 """How near to where it stops the hand goes down, and how high the bottom of a mug may be that is let go: one
 that lies may tilt in the hand, so that it goes no lower."""
-CLEAR_OF_HOLD_M, PARTED_M = 0.06, 0.025
+CLEAR_OF_HOLD_M, PARTED_M = 0.06, 0.015
+THIN_TOLERANCES_M = (0.025, 0.016, 0.02)
+"""`_tolerances` of a handle that open fingers have far more room for than they need, from the side."""
 WAY_M = (0.0, 0.06, 0.12)
 """Distances from where the hand takes hold at which there has to be room for it, as it comes."""
 THINNEST_M = 0.004
@@ -214,6 +217,9 @@ class PutInMicrowave(CarryByDoor):
             return super()._grasp(target, obstacles, placement)
         return replace(self._best(hold)[0], turn_after=self._turn(hold)), None
 
+    def _tolerances(self, grasp: Grasp) -> tuple[float, float, float]:
+        return THIN_TOLERANCES_M if grasp.width <= HANDLE_WIDTH_M else super()._tolerances(grasp)
+
     # -- place -------------------------------------------------------------------------------------
 
     def _place(self, target: Extent, placement: Placement, obstacles: dict[str, Obstacle]) -> np.ndarray:
@@ -227,20 +233,20 @@ class PutInMicrowave(CarryByDoor):
             down[2] = self.scene.surface - target.bottom
             return self.hand.servo(down, 0.0, CLOSE)
         yaw = self.hand.turn_by(self._turn(hold))
-        aligned = abs(REST_M[0] - right) < ALIGNED_M and abs(yaw) < ALIGNED_RAD
+        aligned = abs(REST_M[0] - right) < ALIGNED_M and abs(yaw) < ENTERS_RAD
         if abs(yaw) > TURNED_RAD:
             offset = np.array([TURN_AT_M - right, -TURN_M - foremost, CARRY_HIGH_M - bottom])
         else:
             offset = np.array([REST_M[0] - right, -WAIT_M - foremost, CARRY_M - bottom])
         if foremost < -AT_LIP_M and self.microwave.door_touches_arm():
-            offset[:2] = ROUND_DOOR_M, 0.0
+            offset = np.array([ROUND_DOOR_M, 0.0, max(offset[2], RISE_M)])
         elif foremost > -AT_LIP_M and bottom < BELOW_FLOOR_M:
             offset[:2] = 0.0  # before the step up to the floor: rise
         elif foremost > 0.0 or (LOWEST_ENTRY_M < bottom < HIGHEST_ENTRY_M and aligned):
             offset[1] = left
             if left < 2 * RELEASE_M:
                 offset[2] = -bottom
-        return self.hand.servo(self.microwave.turned(offset), yaw, CLOSE)
+        return self.hand.servo(self.microwave.turned(offset), yaw, CLOSE, careful=foremost < 0.0)
 
     def _where(self, target: Extent) -> tuple[float, float, float, float]:
         """Of the held mug, in the microwave's frame, m.
