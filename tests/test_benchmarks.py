@@ -10,8 +10,8 @@ import pytest
 import torch
 
 FOLDER = Path(__file__).parents[1] / "experiments" / "benchmarks"
-PARTS = {"common", "turns", "other_environment", "other_policies_worker"}
-"""Files that are used by the scripts."""
+PARTS = {"common", "encode_everything", "turns", "other_environment", "other_policies_worker"}
+"""Files that are used by the scripts, or by a configuration."""
 SCRIPTS = sorted({path.stem for path in FOLDER.glob("*.py")} - PARTS)
 
 
