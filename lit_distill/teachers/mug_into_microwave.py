@@ -2,7 +2,8 @@
 
 It is taken by its handle, by a hand that leans away from the microwave if need be, and put in as it is. What
 keeps the hand from the handle is removed first: the door is opened further, the mug is put aside, pushed or
-dragged away from the microwave, or rolled off its handle. One that is partly inside is pushed in.
+dragged away from the microwave, rolled off its handle, or swept by the door out of the corner beside it. One
+that is partly inside is pushed in.
 """
 
 from __future__ import annotations
