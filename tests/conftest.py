@@ -91,3 +91,12 @@ def simulator() -> Iterator[Simulator]:
     made = Simulator(get_task("custom_libero_object_ketchup"), image_size=64)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def kitchen(request: pytest.FixtureRequest) -> Iterator[Simulator]:
+    """LIBERO with the module's `TASK`, without pictures: nobody looks."""
+    made = Simulator(request.module.TASK, image_size=32)
+    made.render = lambda view: np.zeros((2, 2, 3), np.uint8)  # type: ignore[method-assign]
+    yield made
+    made.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -19,14 +17,6 @@ from lit_distill.teachers.skills import Skill
 pytestmark = pytest.mark.libero
 TASK = get_task("custom_libero_10_close_microwave")
 NAME = "microwave_1"
-
-
-@pytest.fixture(scope="module")
-def kitchen() -> Iterator[Simulator]:
-    made = Simulator(TASK, image_size=32)
-    made.render = lambda view: np.zeros((2, 2, 3), np.uint8)  # type: ignore[method-assign]  # nobody looks
-    yield made
-    made.close()
 
 
 def begin(simulator: Simulator, angle: float) -> Scene:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -21,14 +19,6 @@ pytestmark = pytest.mark.libero
 TASK = get_task("custom_libero_10_bowl_bottom_drawer")
 START = load_initial_state(TASK, "dev", 0)
 CABINET, REGION, BOWL = "white_cabinet_1", "white_cabinet_1_bottom_region", "akita_black_bowl_1"
-
-
-@pytest.fixture(scope="module")
-def kitchen() -> Iterator[Simulator]:
-    made = Simulator(TASK, image_size=32)
-    made.render = lambda view: np.zeros((2, 2, 3), np.uint8)  # type: ignore[method-assign]  # nobody looks
-    yield made
-    made.close()
 
 
 def begin(simulator: Simulator, opening: float) -> Scene:

@@ -25,6 +25,7 @@ from lit_distill.teachers.hand import (
 )
 from lit_distill.teachers.vectors import swing, twist
 
+TASK = get_task("custom_libero_10_close_microwave")
 DOWN = np.array([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]])
 """A hand that points down and closes along x."""
 HOME = np.array([0.0, -0.161, 0.0, -2.445, 0.0, 2.227, 0.785])
@@ -181,25 +182,21 @@ def test_an_elbow_that_is_bent_the_wrong_way_passes_its_straight_position():
 
 
 @pytest.mark.libero
-def test_a_stretched_arm_is_soon_bent():
+def test_a_stretched_arm_is_soon_bent(kitchen: Simulator):
     """In a state that noise brought the arm to; sent home along the Jacobian it took 52 control steps."""
-    task = get_task("custom_libero_10_close_microwave")
-    simulator = Simulator(task, image_size=2)
-    simulator.render = lambda view: np.zeros((2, 2, 3), np.uint8)  # type: ignore[method-assign]
-    simulator.reset(load_initial_state(task, "dev", 0))
+    kitchen.reset(load_initial_state(TASK, "dev", 0))
     for k, value in enumerate([0.18, 1.07, 0.1, -0.36, -0.22, 1.35, -0.5]):
-        simulator.data.joint(f"robot0_joint{k + 1}").qpos[0] = value
-    simulator.refresh()
-    scene = Scene(simulator)
+        kitchen.data.joint(f"robot0_joint{k + 1}").qpos[0] = value
+    kitchen.refresh()
+    scene = Scene(kitchen)
     real, lowest = Hand(scene), scene.eef_position[2]
     assert real.stranded()
     for step in range(40):  # noqa: B007
         if scene.joints[3] < BENT_RAD and np.linalg.norm(real.tilt()) < 0.4:
             break
-        simulator.step(np.clip(real.go_home(OPEN), -1.0, 1.0))
-        simulator.refresh()
+        kitchen.step(np.clip(real.go_home(OPEN), -1.0, 1.0))
+        kitchen.refresh()
         lowest = min(lowest, scene.eef_position[2])
-    simulator.close()
     assert step < 35 and lowest > 1.0
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -29,14 +27,6 @@ UPSIDE_DOWN = [0.0, 1.0, 0.0, 0.0]
 ON_ITS_SIDE = [0.5, 0.5, -0.5, -0.5]
 IN_THE_CORNER = [-0.1365, 0.1622, 0.9244], [0.6575, -0.3897, -0.4331, 0.4778]
 REST = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
-
-
-@pytest.fixture(scope="module")
-def kitchen() -> Iterator[Simulator]:
-    made = Simulator(TASK, image_size=32)
-    made.render = lambda view: np.zeros((2, 2, 3), np.uint8)  # type: ignore[method-assign]  # nobody looks
-    yield made
-    made.close()
 
 
 def begin(

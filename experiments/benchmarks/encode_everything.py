@@ -57,10 +57,7 @@ class EncodeEverything(AWAC):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """See `AWAC`: the target encoder follows as the target critic does."""
         super().optimizer_step(*args, **kwargs)
-        with torch.no_grad():
-            pairs = zip(self._target_encoder.parameters(), self.critic_encoder.parameters(), strict=True)
-            for slow, fast in pairs:
-                slow.lerp_(fast, self.tau)
+        self.follow(self._target_encoder, self.critic_encoder)
 
     def configure_optimizers(self) -> Any:
         """See `AWAC`: the critics' encoder is trained at their learning rate."""

@@ -35,7 +35,7 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_distill.algorithms.awac_settings import RECORDED, Potential, check_settings
 from lit_distill.algorithms.awac_terms import (
@@ -347,10 +347,13 @@ class AWAC(LightningModule):
         Here and not in `on_train_batch_end`, before which Lightning's ModelCheckpoint writes its file.
         """
         super().optimizer_step(*args, **kwargs)
-        with torch.no_grad():
-            pairs = zip(self.target_critic.parameters(), self.critic.parameters(), strict=True)
-            for slow, fast in pairs:
-                slow.lerp_(fast, self.tau)
+        self.follow(self.target_critic, self.critic)
+
+    @torch.no_grad()
+    def follow(self, target: nn.Module, online: nn.Module) -> None:
+        """One step of a target network by `tau`, in place."""
+        for slow, fast in zip(target.parameters(), online.parameters(), strict=True):
+            slow.lerp_(fast, self.tau)
 
     def validation_step(self, batch: ReplayBatch, batch_idx: int) -> dict[str, Tensor]:
         """Target-critic Q of held-out transitions, for `callbacks.q_separation`.

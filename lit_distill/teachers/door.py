@@ -165,11 +165,10 @@ def push_door(scene: Scene, hand: Hand, microwave: Microwave, outside: bool) -> 
     offset = hinge + push_at * edge + (_surface(outside) + STANDOFF_M) * away - position
     over = microwave.top + OVER_TOP_M + FINGERTIP_M
     beside = outside and off > STANDOFF_M - ALIGNED_M and abs(along - push_at) < ALONG_M
-    if (beside or float(np.linalg.norm(offset[:2])) < ALIGNED_M) and scene.opening < CLOSED_M:
-        offset[2] = low - position[2]
+    closed = scene.opening < CLOSED_M
+    if beside or (closed and float(np.linalg.norm(offset[:2])) < ALIGNED_M):
+        offset[2] = low - position[2] if closed else 0.0
         return hand.servo(offset, 0.0, CLOSE, careful=False)
-    if beside:
-        return hand.servo(offset * [1.0, 1.0, 0.0], 0.0, CLOSE, careful=False)
     if position[2] < over - 0.01:
         offset[2] = over - position[2]
         clear = position[2] >= microwave.top - CLEAR_BELOW_TOP_M

@@ -25,7 +25,7 @@ from lit_distill.teachers.mug_holds import cup_centre, leans, lies, mug_hold
 from lit_distill.teachers.pick_place import ALIGN_HIGH_M
 from lit_distill.teachers.push_mug import PushAway, PushIn, Roll
 from lit_distill.teachers.pushing import Push
-from lit_distill.teachers.put_in_microwave import ALIGNED_RAD, LEANS_RAD, WAY_M, CarryByDoor, PutInMicrowave
+from lit_distill.teachers.put_in_microwave import LEANS_RAD, WAY_M, CarryByDoor, PutInMicrowave
 from lit_distill.teachers.skills import Skill
 from lit_distill.teachers.vectors import orientation
 
@@ -60,6 +60,8 @@ AT_GRASP_M, OPENED_M = 0.04, 0.06
 """Fingers so near to a grasp, and so far apart, are about to close: whatever they touch, they go on."""
 JAMMED_RAD = 0.75
 """A hand that is tilted so far, further than it leans, and touches the microwave backs out first."""
+ALIGNED_RAD = 0.2
+"""Up to which missing turn the hand comes down on a mug to drag it."""
 TURN_BEFORE_M, TURN_RAD = 0.08, 0.5
 """So far before the place where it drags a hand stays that has more to turn: the microwave would catch it."""
 

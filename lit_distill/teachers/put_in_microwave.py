@@ -53,7 +53,8 @@ CARRY_M = 0.014
 CARRY_HIGH_M = 0.1
 """The same while it is turned: whatever shakes the hand there, the mug hits neither table nor microwave."""
 LOWEST_ENTRY_M, HIGHEST_ENTRY_M, BELOW_FLOOR_M = 0.006, 0.026, -0.003
-ALIGNED_RAD, ENTERS_RAD = 0.2, 0.5
+ENTERS_RAD = 0.5
+"""Up to which missing turn a held mug goes on into the microwave; the turn is done on the way."""
 RELEASE_M, LET_GO_M, DROP_LYING_M = 0.006, 0.01, 0.035
 """How near to where it stops the hand goes down, and how high the bottom of a mug may be that is let go: one
 that lies may tilt in the hand, so that it goes no lower."""
