@@ -12,6 +12,9 @@ from lit_distill.sim.scene import Extent, Scene
 from lit_distill.sim.simulator import Simulator
 from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import get_task
+from lit_distill.teachers.grasp import DOWN as STRAIGHT
+from lit_distill.teachers.grasp import Grasp
+from lit_distill.teachers.grasp_choice import within_reach
 from lit_distill.teachers.hand import (
     BENT_RAD,
     CLOSE,
@@ -226,6 +229,21 @@ def test_beyond_its_reach_the_hand_leans_outwards():
     leaning = hand().leaning(far)
     assert leaning[0] > 0.1 and np.linalg.norm(leaning) == pytest.approx(1.0)
     assert hand().within_reach(far) and not hand().within_reach(np.array([0.95, 0.0, 0.1]))
+
+
+def test_a_hand_that_leans_inwards_does_not_reach_as_far_as_one_that_leans_outwards():
+    point = np.array([0.78, 0.0, 0.04])
+    inwards, outwards = np.array([-0.35, 0.0, -0.94]), np.array([0.35, 0.0, -0.94])
+    assert hand().reaches(point, outwards) and not hand().reaches(point, inwards)
+    held = [
+        Grasp(point, np.array([0.0, 1.0, 0.0]), 0.02, approach=each) for each in (outwards, inwards, STRAIGHT)
+    ]
+    assert [within_reach(grasp, hand()) for grasp in held] == [True, False, True]
+
+
+def test_fingers_that_hold_something_are_not_closed_on_nothing():
+    assert hand(opening=0.002).closed_on_nothing() and not hand(opening=0.03).closed_on_nothing()
+    assert not hand(opening=0.002, opening_speed=-0.1).closed_on_nothing(), "they still close"
 
 
 def test_too_near_to_its_base_the_hand_leans_inwards():

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from lit_distill.sim.scene import Extent
+from lit_distill.sim.scene import Extent, Scene
 from lit_distill.sim.simulator import Simulator
 from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import get_task
+from lit_distill.teachers import pick_place
 from lit_distill.teachers.embedded import EmbeddedTeacher
 from lit_distill.teachers.grasps import FROM_END_M, LONG_M, TOWARDS_END_M, box_grasps, tight_grasps
 from lit_distill.teachers.hand import CLOSE, OPEN
+from lit_distill.teachers.pick_place import PickPlace
+from lit_distill.teachers.planner import make_plan
 from lit_distill.teachers.shoving import BEHIND_M, FINGERS_HALF_M, along_rim, from_raised_end, shove
 
 TASK = get_task("custom_libero_object_orange_juice_right")
@@ -71,7 +74,7 @@ class Hovering:
 
     def __init__(self, position: tuple[float, float, float], closed: bool) -> None:
         self.scene = SimpleNamespace(eef_position=np.array(position))
-        self.closed = lambda: closed
+        self.closed_on_nothing = lambda: closed
 
     def servo(self, offset: np.ndarray, yaw: float, gripper: float, careful: bool = True) -> np.ndarray:
         return np.array([*offset, 0.0, 0.0, yaw, gripper])
@@ -176,6 +179,26 @@ def test_a_basket_on_its_side_is_stood_up(basket: Simulator):
     wait(basket, 20)
     succeeded, values = run(basket, 16)
     assert succeeded and 0.0 < values[0] < values[-1]
+
+
+@pytest.mark.libero
+@pytest.mark.parametrize(("command", "letting_go"), [(0.3, True), (-1.0, False)])
+def test_a_basket_on_its_side_waits_until_what_goes_into_it_is_wholly_let_go(
+    basket: Simulator, monkeypatch: pytest.MonkeyPatch, command: float, letting_go: bool
+):
+    """Fingers that only began to open would else close on it again to push the basket."""
+    basket.reset(load_initial_state(TASK, "dev", 0))
+    basket.refresh()
+    (skill,) = make_plan(Scene(basket)).skills
+    assert isinstance(skill, PickPlace)
+    monkeypatch.setattr(skill, "_held", lambda: False)
+    monkeypatch.setattr(skill.hand, "around", lambda *_: True)
+    monkeypatch.setattr(Scene, "closing_command", command)
+    monkeypatch.setattr(Scene, "opening", 0.06)
+    asked: list[bool] = []
+    monkeypatch.setattr(pick_place, "set_right", lambda scene, hand, basket, held: asked.append(held))
+    skill.act()
+    assert asked == [letting_go]
 
 
 @pytest.mark.libero

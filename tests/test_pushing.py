@@ -16,12 +16,12 @@ WALL = CORNER_SIGNS * [0.07, 0.005, 0.07] + [0.0, 0.0, 0.07]
 THING = CORNER_SIGNS * [0.04, 0.02, 0.01] + [0.0, 0.0, 0.01]
 
 
-def anywhere(_: np.ndarray) -> bool:
+def anywhere(point: np.ndarray, approach: np.ndarray) -> bool:
     return True
 
 
 def planned(
-    gap: float, along: float, turn: float = 0.0, reached: Callable[[np.ndarray], bool] = anywhere
+    gap: float, along: float, turn: float = 0.0, reached: Callable[[np.ndarray, np.ndarray], bool] = anywhere
 ) -> tuple[Push | None, np.ndarray]:
     """Plan beside a wall in the xz plane, turned (rad) about z; return it and the wall's turn [3, 3]."""
     c, s = np.cos(turn), np.sin(turn)
@@ -56,9 +56,17 @@ def test_where_the_hand_fits_only_leaning_it_leans_over_a_low_thing():
 def test_a_push_that_would_begin_out_of_reach_is_not_made():
     begins = planned(gap=0.06, along=0.01)[0]
     assert begins is not None
-    push, _ = planned(gap=0.06, along=0.01, reached=lambda point: point[1] > begins.start[1] + 0.005)
+    beyond = begins.start[1] + 0.005
+    push, _ = planned(gap=0.06, along=0.01, reached=lambda point, approach: point[1] > beyond)
     assert push is None or push.start[1] > begins.start[1]
-    assert planned(gap=0.06, along=0.01, reached=lambda point: False)[0] is None
+    assert planned(gap=0.06, along=0.01, reached=lambda point, approach: False)[0] is None
+
+
+def test_a_hand_that_cannot_lean_to_push_pushes_otherwise():
+    leaning, _ = planned(gap=0.001, along=0.02)
+    assert leaning is not None and leaning.approach[2] > -0.99
+    straight, _ = planned(gap=0.001, along=0.02, reached=lambda point, approach: bool(approach[2] < -0.99))
+    assert straight is None or straight.approach[2] < -0.99
 
 
 def sent(plan: Push, position: list[float]) -> np.ndarray | None:

@@ -9,14 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lit_distill.sim.scene import Scene
 from lit_distill.sim.simulator import Simulator
 from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import get_task
 from lit_distill.teachers.destinations import Placement
 from lit_distill.teachers.embedded import EmbeddedTeacher
-from lit_distill.teachers.hand import TURN_SPEED_RAD
+from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, FIRM_COMMAND, OPEN, TURN_SPEED_RAD, Hand
+from lit_distill.teachers.hand_box import hits
+from lit_distill.teachers.planner import make_plan
 from lit_distill.teachers.slab import Slab, find_slab, slab_grasps
+from lit_distill.teachers.slab_pick_place import SlabPickPlace
+from lit_distill.teachers.topple import Topple
 from lit_distill.teachers.uprighting import FORBIDDEN_ROLL_RAD, IMPOSSIBLE_STEPS, Uprighting, roll, tilt
+from lit_distill.teachers.vectors import orientation
 
 HALF = np.array([0.014, 0.055, 0.067])
 UPRIGHT = Slab(np.array([0.5, 0.0, 0.1]), np.eye(3), HALF)
@@ -86,6 +92,16 @@ def test_the_way_round_that_joint_7_allows():
     assert roll(np.array([0.5]), np.array([2.3]), limit=0.1)[0] == FORBIDDEN_ROLL_RAD
 
 
+def test_a_turn_that_is_nearly_made_may_end_beyond_the_limit_of_what_is_planned():
+    """Else the hand, arriving there, would leave for another grasp."""
+    ends = 2.6
+    nearly, planned = (
+        float(roll(np.array([way]), np.array([ends - way]), limit=2.5)[0]) for way in (0.1, 1.0)
+    )
+    assert (nearly, planned) == (0.1, FORBIDDEN_ROLL_RAD)
+    assert roll(np.array([0.1]), np.array([2.8]), limit=2.5)[0] != 0.1, "not beyond the hard limit"
+
+
 def uprighting(axis: tuple[float, float, float] = (1.0, 0.0, 0.0)) -> Uprighting:
     placement = Placement(np.array([0.5, 0.0, 0.0]), 0.3, 0.01, 0.1, np.array(axis))
     return Uprighting(SimpleNamespace(base=np.zeros(3)), placement)  # type: ignore[arg-type]
@@ -145,6 +161,76 @@ def test_a_book_that_fell_over_is_stood_up_in_the_caddy(study: Simulator):
     study.data.joint(BOOK).qpos[:] = [-0.2, 0.22, 0.9, *FLAT]
     succeeded, found = values(study, 20)
     assert succeeded and min(found) > 0.0
+
+
+@pytest.mark.libero
+def test_a_book_in_another_compartment_is_not_toppled_but_taken_out(study: Simulator):
+    study.reset(load_initial_state(TASK, "dev", 0))
+    study.data.joint(BOOK).qpos[:] = [-0.3956, -0.01, 0.8991, -0.0889, 0.0147, 0.0013, 0.9959]
+    assert values(study, 10)[0]
+
+
+@pytest.mark.libero
+def test_a_hand_that_topples_a_book_turns_where_it_would_come_down_on_the_caddy(study: Simulator):
+    study.reset(load_initial_state(TASK, "dev", 0))
+    study.data.joint(BOOK).qpos[:] = [-0.247, -0.1505, 0.8902, -0.0518, -0.2598, -0.0136, 0.9642]
+    study.refresh()
+    scene = Scene(study)
+    topple, slab = Topple(scene, Hand(scene)), find_slab(scene, "black_book_1")
+    away, caddy = np.array([1.0, 0.0, 0.0]), scene.geom_boxes(scene.geoms("desk_caddy_1"))
+    tips = slab.top + 0.5 * slab.half[0] * away
+    approach, closing = topple._pose(slab, away)
+
+    def in_the_caddy(closing: np.ndarray) -> int:
+        return hits(tips - FINGERTIP_M * approach, orientation(closing, approach), 0.0, caddy)
+
+    assert in_the_caddy(np.array([0.0, 1.0, 0.0])), "with the fingers beside each other along the book"
+    assert not in_the_caddy(closing) and abs(closing @ away) > 0.9
+    assert np.isfinite(topple.steps(slab))
+
+
+@pytest.mark.libero
+def test_a_mug_that_is_being_shoved_is_shoved_further_than_it_has_to(
+    study: Simulator, monkeypatch: pytest.MonkeyPatch
+):
+    """It rocks: else it would make room only as long as it is pushed."""
+    study.reset(load_initial_state(TASK, "dev", 0))
+    study.data.joint("white_yellow_mug_1_joint0").qpos[:3] = [-0.12, 0.2, 0.885]
+    study.refresh()
+    (skill,) = make_plan(Scene(study)).skills
+    assert isinstance(skill, SlabPickPlace)
+    low, high = skill.scene.extent("white_yellow_mug_1").low, skill.scene.extent("white_yellow_mug_1").high
+    beside = np.array(
+        [low[0] - 0.105 - 0.005, 0.5 * (low[1] + high[1]), high[2] - 0.05]
+    )  # 5 mm from the palm
+    assert skill._blocking(beside, DOWN) is None
+    monkeypatch.setattr(Scene, "eef_position", np.array([-0.2, 0.2, high[2] - 0.02]))
+    monkeypatch.setattr(skill.hand, "closed", lambda: True)
+    assert skill._blocking(beside, DOWN) is not None
+
+
+@pytest.mark.libero
+def test_a_book_behind_the_caddy_is_lost(study: Simulator):
+    """The arm does not fold so far."""
+    study.reset(load_initial_state(TASK, "dev", 0))
+    study.data.joint(BOOK).qpos[:] = [-0.6444, -0.2085, 0.8999, 0.0964, -0.7005, -0.0964, -0.7005]
+    assert values(study, 2)[1] == [0.0, 0.0]
+
+
+@pytest.mark.libero
+def test_a_hand_that_lets_go_of_a_book_does_not_press_again(
+    study: Simulator, monkeypatch: pytest.MonkeyPatch
+):
+    study.reset(load_initial_state(TASK, "dev", 0))
+    (skill,) = make_plan(Scene(study)).skills
+    assert isinstance(skill, SlabPickPlace)
+    monkeypatch.setattr(skill, "_held", lambda: True)
+    asked = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, OPEN])
+    monkeypatch.setattr(skill, "_place", lambda *_: asked)
+    assert skill.scene.closing_command < FIRM_COMMAND
+    np.testing.assert_array_equal(skill.act(), asked)
+    asked[2], asked[6] = 1.0, CLOSE
+    assert skill.act()[2] == 0.0, "but fingers that do not press yet wait"
 
 
 @pytest.mark.libero

@@ -6,6 +6,7 @@ import argparse
 import json
 import statistics
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ from lit_distill.sim.simulator import Simulator
 BASKET = "custom_libero_object_ketchup"
 NOISE = ActionNoise(probability=0.25, position=0.6, rotation=0.2, gripper=0.3)
 """What a teacher has to recover from."""
+
+
+def noise_seed(task: str, seed: int) -> int:
+    """Seed of a task's episodes: tasks have noise of their own, or one seed would be hard for all of them."""
+    return seed + 1_000_000 * (zlib.crc32(task.encode()) % 1000)
 
 
 class BlindSimulator(Simulator):

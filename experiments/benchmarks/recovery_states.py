@@ -16,7 +16,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from common import NOISE, BlindSimulator
+from common import NOISE, BlindSimulator, noise_seed
 
 from lit_distill.behaviours import ActionNoise, Decision, TeacherActor, TeacherBehaviour
 from lit_distill.errors import LitDistillError
@@ -79,7 +79,7 @@ def main() -> None:
             index,
             source=TEACHER,
             episode=index,
-            seed=options.seed + index,
+            seed=noise_seed(options.task, options.seed) + index,
             actor=actor,
             image_size=2,
             simulator=BlindSimulator,
@@ -107,7 +107,7 @@ def _film(task: str, split: str, seed: int, index: int, chunk: int, folder: Path
         state,
         source=TEACHER,
         episode=index,
-        seed=seed + index,
+        seed=noise_seed(task, seed) + index,
         record_every=EVERY,
     )
     if chunk * CHUNK_LENGTH >= episode.steps:

@@ -7,9 +7,9 @@ N(0, 0.6), rotation N(0, 0.2)) plus half that per step, and 30 % of those chunks
 random sign. All 16 actions of a chunk are executed; an episode ends at success or at the horizon, also where
 the teacher says that the goal is lost. Nothing is rendered: this teacher looks at no image.
 
-Results go to experiments/results/<study>/ as those of `evaluate` do, those of a seed other than 0 to
-<study>_<seed>/; what is there already is reused. Prints a table over all seeds and, as its last line, one
-JSON object.
+An episode's noise is drawn with a seed of its own, from --seeds, task and state. Results go to
+experiments/results/<study>/ as those of `evaluate` do, those of a seed other than 0 to <study>_<seed>/; what
+is there already is reused. Prints a table over all seeds and, as its last line, one JSON object.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common import NOISE, BlindSimulator, report
+from common import NOISE, BlindSimulator, noise_seed, report
 
 from lit_distill.behaviours import ActionNoise, TeacherActor
 from lit_distill.evaluation import Protocol, wilson_interval
@@ -44,8 +44,9 @@ def main() -> None:
         for seed in options.seeds:
             study = f"{options.study}_{seed}" if seed else options.study
             name = ResultName(study, get_task(task).name, "teacher", options.results)
+            noise = noise_seed(name.task, seed)
             protocol = Protocol(
-                options.split, options.episodes, image_size=2, workers=options.workers, seed=seed
+                options.split, options.episodes, image_size=2, workers=options.workers, seed=noise
             )
             evaluate_from(BlindSimulator, task, name, actor, protocol, Path("runs/teacher_recovery"))
             results.append(read_result(name.path(protocol)))

@@ -28,7 +28,7 @@ def set_right(scene: Scene, hand: Hand, basket: str, held: bool) -> np.ndarray |
         scene: view of the simulator's present state.
         hand: the hand.
         basket: LIBERO's name of the basket.
-        held: whether the hand holds what goes into it.
+        held: whether the hand holds what goes into it, or has not wholly let go of it.
     """
     rotation = scene.rotation(basket)
     lies = UPSIDE_DOWN < rotation[2, 2] < UPRIGHT
@@ -55,7 +55,7 @@ def _stand_up(scene: Scene, hand: Hand, basket: str, rotation: np.ndarray) -> np
     error = start - position
     forwards = float(error @ inwards)
     aside = error - forwards * inwards - [0.0, 0.0, error[2]]
-    off, closed = float(np.linalg.norm(aside)), hand.closed()
+    off, closed = float(np.linalg.norm(aside)), hand.closed_on_nothing()
     low = position[2] - FINGERTIP_M < rim[2]
     if closed and low and off < BESIDE_M and -PAST_M < forwards < BESIDE_M:
         return hand.servo(aside + PUSH_M * inwards + [0.0, 0.0, error[2]], 0.0, CLOSE, careful=False)

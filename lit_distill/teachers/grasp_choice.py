@@ -18,6 +18,8 @@ CLASH_COST_RAD, MOST_CLASHES = 5.0, 3
 """What each thing that the hand would hit costs, in radians of turning, and how many count."""
 COMES_FROM_M = 0.16
 """From so far back along its approach the hand comes to a grasp."""
+HOVERS_M = 0.06
+"""So far before a grasp, along its approach, the hand hovers."""
 UNREACHABLE_COST_RAD = 50.0
 TURN_HELD_COST = 1.5
 """What a turn with the object in hand costs, compared with one before."""
@@ -61,12 +63,23 @@ def reachable(grasp: Grasp, hand: Hand) -> bool:
     return not grasp.leans or all(hand.reaches_down_to(point - aside) for point in way)
 
 
+def within_reach(grasp: Grasp, hand: Hand) -> bool:
+    """Whether the arm reaches a grasp, and where the hand hovers before it, pointing as it asks.
+
+    One that does not ask for any lean may be taken with the lean that its reach demands.
+    """
+    if not grasp.leans:
+        return hand.within_reach(grasp.position)
+    way = (grasp.position, grasp.position - HOVERS_M * grasp.approach)
+    return all(hand.reaches(point, grasp.approach) for point in way)
+
+
 def _cost(grasp: Grasp, hand: Hand, axis_after: np.ndarray | None) -> float:
     """Cost (rad) without what the hand would hit; the thinnest axis allows an imprecise hand most play."""
     cost = grasp.width / WIDTH_WORTH_A_RADIAN_M + abs(hand.turn_to(grasp.axis)) + grasp.penalty
     cost += 100.0 * max(0.0, grasp.width - MAX_GRASP_WIDTH_M) / WIDTH_WORTH_A_RADIAN_M
     cost += float(np.linalg.norm(grasp.position - hand.scene.eef_position)) / WAY_WORTH_A_RADIAN_M
-    cost += UNREACHABLE_COST_RAD * (not hand.within_reach(grasp.position))
+    cost += UNREACHABLE_COST_RAD * (not within_reach(grasp, hand))
     if axis_after is not None:
         cost += TURN_HELD_COST * float(np.arccos(min(1.0, abs(float(grasp.axis @ axis_after)))))
     return cost

@@ -14,7 +14,14 @@ from lit_distill.schema import ACTION_DIM
 from lit_distill.sim.osc import POSITION_SCALE_M, ROTATION_SCALE_RAD
 from lit_distill.sim.scene import Extent, Scene
 from lit_distill.teachers.grasp import DOWN
-from lit_distill.teachers.posture import LEAST_REACH_M, REACH_M, SHOULDER_M, WRIST_ABOVE_M, WRIST_BEHIND_M
+from lit_distill.teachers.posture import (
+    LEAST_REACH_M,
+    REACH_M,
+    SHOULDER_M,
+    WRIST_ABOVE_M,
+    WRIST_BEHIND_M,
+    posture,
+)
 from lit_distill.teachers.vectors import swing, twist
 
 OPEN, CLOSE = -1.0, 1.0
@@ -63,6 +70,8 @@ STRETCHED_RAD, BENT_RAD, PULL_IN_M = -0.5, -0.68, 0.04
 AHEAD_S = 0.15
 """So much later a command takes effect."""
 
+EASY_REACH_M = 0.7
+"""From here on the hand leans: up to `REACH_M` would leave no play before the servo pulls it in."""
 MAX_LEAN_RAD, LEANS, LEAN_INWARDS_RAD = 0.45, 10, 0.3
 """By how much the hand leans outwards at most, where pointing down does not reach far enough; how many leans
 inwards are tried, and up to which, where the arm does not fold so far."""
@@ -111,7 +120,7 @@ class Hand:
         tilt = self.tilt(approach)
         angle = float(np.linalg.norm(tilt))
         stretched = self._stretched()
-        offset = offset - stretched * PULL_IN_M * self._outwards()
+        offset = offset - stretched * PULL_IN_M * self.outwards()
         turn = tilt * max(stretched, np.clip(angle / UPRIGHT_FULL_RAD, UPRIGHT_GAIN, 1.0))
         largest = FULL_TURN * ROTATION_SCALE_RAD / ROTATION_GAIN
         turn -= np.clip(yaw, -largest, largest) * self.scene.eef_rotation[:, 2]  # by joint 7, however tilted
@@ -147,9 +156,9 @@ class Hand:
     def leaning(self, point: np.ndarray) -> np.ndarray:
         """Direction [3] to point in on the way to a point [3]: down, or outwards or inwards to reach it."""
         lean = self.lean(point)
-        return np.sin(lean) * self._outwards() - np.array([0.0, 0.0, np.cos(lean)])
+        return np.sin(lean) * self.outwards() - np.array([0.0, 0.0, np.cos(lean)])
 
-    def _outwards(self) -> np.ndarray:
+    def outwards(self) -> np.ndarray:
         """Level unit vector [3] from the arm's base to the hand."""
         away = (self.scene.eef_position - self.scene.base) * [1.0, 1.0, 0.0]
         return np.asarray(away / max(float(np.linalg.norm(away)), 1e-9))
@@ -180,7 +189,7 @@ class Hand:
         the hand goes outwards, and up; from there on pulling it in bends the elbow.
         """
         if self.scene.joints[3] > STRAIGHT_RAD:
-            up_and_out = self._outwards() + np.array([0.0, 0.0, 1.0])
+            up_and_out = self.outwards() + np.array([0.0, 0.0, 1.0])
             return action(POSITION_SCALE_M * up_and_out, self.tilt(), gripper)
         return self.servo(np.array([0.0, 0.0, RISE_M]), 0.0, gripper)
 
@@ -277,6 +286,10 @@ class Hand:
         closing = self.scene.opening_speed < -STILL_CLOSING_M_S
         return self.scene.closing_command >= FIRM_COMMAND and not closing
 
+    def closed_on_nothing(self) -> bool:
+        """Whether nothing keeps the closed fingers apart: what they hold they cannot push with."""
+        return self.closed() and self.scene.opening < BLOCKED_OPENING_M
+
     def at_rest(self) -> bool:
         """Whether the arm does not move."""
         return bool(np.abs(self.scene.joint_velocities).max() < AT_REST_RAD_S)
@@ -285,6 +298,10 @@ class Hand:
         """Whether the hand, leaning if need be, can bring the grip site to a point [3]."""
         near, far = (self._stretch(point, lean) for lean in (-LEAN_INWARDS_RAD, MAX_LEAN_RAD))
         return near >= LEAST_REACH_M and far <= REACH_M
+
+    def reaches(self, point: np.ndarray, approach: np.ndarray) -> bool:
+        """Whether the hand, pointing along `approach` [3], can bring the grip site to a point [3]."""
+        return bool(posture(self.scene.base, point[None], approach[None]).within_reach[0])
 
     def reaches_down_to(self, point: np.ndarray) -> bool:
         """Whether the hand, pointing down, can bring the grip site to a point [3]."""
@@ -300,7 +317,7 @@ class Hand:
             leans = np.linspace(0.0, -LEAN_INWARDS_RAD, LEANS)
             enough = (lean for lean in leans if self._stretch(point, lean) > LEAST_REACH_M)
             return float(next(enough, -LEAN_INWARDS_RAD))
-        return float(np.clip((stretch - REACH_M) / WRIST_ABOVE_M, 0.0, MAX_LEAN_RAD))
+        return float(np.clip((stretch - EASY_REACH_M) / WRIST_ABOVE_M, 0.0, MAX_LEAN_RAD))
 
     def _stretch(self, point: np.ndarray, lean: float) -> float:
         """Distance (m) from shoulder to wrist with the grip site at a point [3]."""

@@ -61,13 +61,6 @@ def overlapped(low: np.ndarray, high: np.ndarray, boxes: Boxes) -> bool:
     return bool(_overlaps(np.stack([low, high])[None], boxes).any())
 
 
-def inside(boxes: Boxes, points: np.ndarray) -> np.ndarray:
-    """Whether points [n, 3] are inside any of the boxes: bool [n]."""
-    centres, frames, halves = boxes
-    local = np.abs(points @ frames - centres[:, None] @ frames)  # [boxes, n, 3]
-    return np.asarray((local < halves[:, None]).all(axis=-1).any(axis=0))
-
-
 def _near(position: np.ndarray, rotation: np.ndarray, boxes: Boxes, reach: float = REACH_M) -> Boxes:
     """Those boxes that the hand may overlap, in its own frame."""
     centres, frames, halves = boxes

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from lit_distill.sim.scene import Scene
-from lit_distill.teachers.grasp import Grasp
+from lit_distill.teachers.grasp import DOWN, Grasp
 
 LEAST_DOWN = 0.75
 """Least downward share of the direction in which the hand comes: it leans by up to 41 degrees."""
+KNOB_LYING_RAD = 5.0
+"""What a hold of a lying pot's knob costs more than one of its body."""
+STRAIGHT_DOWN = 0.998
+"""From which share on it is straight down: such a hand may lean as its reach demands."""
 LEAN_COST_RAD = 8.0
 """What coming horizontally would cost more than from above, in radians of turning."""
 
@@ -40,6 +44,22 @@ class Hold:
     penalty: float = 0.0
 
 
+def _of_knob_beside_lid(level: Vector, axis: Vector) -> list[Hold]:
+    """Holds of the knob of a moka pot that lies: the hand comes from a side, the palm beyond the lid.
+
+    Args:
+        level: the side, a unit vector across the pot's axis.
+        axis: as in `Hold`.
+    """
+    holds = []
+    for sine, before, height in ((0.71, 0.0065, 0.0857), (0.82, 0.008, 0.0854)):
+        x, y, _ = level
+        position = (-before * x, -before * y - 0.0013, height)
+        approach = (sine * x, sine * y, -float(np.sqrt(1.0 - sine**2)))
+        holds.append(Hold(position, axis, approach, 0.0119, penalty=KNOB_LYING_RAD))
+    return holds
+
+
 # Positions and widths are read off LIBERO's collision boxes; fingertips reach 13 mm beyond the grip site,
 # the palm is 24 mm before it.
 MOKA_POT = (
@@ -49,6 +69,10 @@ MOKA_POT = (
     Hold((0.0, 0.072, 0.028), X, (0.0, -1.0, 0.0), 0.0132),  # and of one that lies with its handle up
     Hold((0.0175, 0.0018, -0.038), Y, (-1.0, 0.0, 0.0), 0.0656),  # the body below the handle
     Hold((-0.0175, 0.0018, -0.038), Y, X, 0.0656),
+    *_of_knob_beside_lid(X, Y),
+    *_of_knob_beside_lid((-1.0, 0.0, 0.0), Y),
+    *_of_knob_beside_lid(Y, X),
+    *_of_knob_beside_lid((0.0, -1.0, 0.0), X),
 )
 FRYPAN = (
     Hold((0.15, 0.0, 0.042), Y, DOWNWARDS, 0.0254),  # the handle, near the pan
@@ -74,7 +98,7 @@ def hold_grasps(scene: Scene, name: str, holds: Sequence[Hold]) -> list[Grasp]:
                 rotation @ np.array(hold.axis),
                 hold.width,
                 penalty=hold.penalty + LEAN_COST_RAD * (1.0 + float(approach[2])),
-                approach=approach,
+                approach=DOWN if -approach[2] > STRAIGHT_DOWN else approach,
             )
         )
     return grasps

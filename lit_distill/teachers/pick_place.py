@@ -16,7 +16,7 @@ from lit_distill.teachers.basket import UPRIGHT, UPSIDE_DOWN, set_right
 from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import CARRY_CLEARANCE_M, Destination, Placement
 from lit_distill.teachers.grasp import DOWN, Grasp
-from lit_distill.teachers.grasp_choice import cheapest, reachable
+from lit_distill.teachers.grasp_choice import cheapest, reachable, within_reach
 from lit_distill.teachers.grasps import grasp_candidates, has_box_grasps, level_axes, tight_grasps
 from lit_distill.teachers.hand import (
     BLOCKED_OPENING_M,
@@ -29,6 +29,7 @@ from lit_distill.teachers.hand import (
     Hand,
 )
 from lit_distill.teachers.pushing import Push, plan_push, push
+from lit_distill.teachers.rolling import presses, roll
 from lit_distill.teachers.room import clashes
 from lit_distill.teachers.shoving import DEEP_IN_M, along_rim, from_raised_end, shove
 from lit_distill.teachers.travel import FINGERS_HALF_M, NEAR_DESTINATION_M, Traveller
@@ -88,13 +89,13 @@ class PickPlace(Traveller):
         held = self._held()
         if self.hand.stranded():
             return self.hand.go_home(CLOSE if held else OPEN)
-        if self._basket is not None:
-            action = set_right(self.scene, self.hand, self._basket, held)
-            if action is not None:
-                return action
         target, placement = self.scene.extent(self.target), self.destination.placement()
         opening = self.scene.closing_command > OPEN and self.scene.opening > BLOCKED_OPENING_M
         letting_go = held or (opening and self.hand.around(target, AROUND_M))
+        if self._basket is not None:
+            action = set_right(self.scene, self.hand, self._basket, letting_go)
+            if action is not None:
+                return action
         stays = self._stays()
         on_rim = stays and self._on_rim(target, placement)
         if letting_go and (on_rim if stays else self._in_place(target, placement, held)):
@@ -108,6 +109,8 @@ class PickPlace(Traveller):
         grasp, plan = self._grasp(target, obstacles, placement)
         if plan is not None:
             return self._push(target, plan, obstacles)
+        if not self._boxy and self._to_be_rolled(target, grasp):
+            return roll(self.hand, target, -self.hand.outwards())
         return self._pick(target, grasp, obstacles)
 
     def remaining(self) -> float:
@@ -195,8 +198,13 @@ class PickPlace(Traveller):
             apart[self.onto] = 0.0  # the highest of them
         nearest = min(sorted(apart), key=lambda name: apart[name])
         corners, sides = self.scene.corners(self.target), level_axes(self.scene, nearest)
-        plan = plan_push(corners, self.scene.corners(nearest), sides, boxes, self.hand.reaches_down_to)
+        plan = plan_push(corners, self.scene.corners(nearest), sides, boxes, self.hand.reaches)
         return grasp, plan
+
+    def _to_be_rolled(self, target: Extent, grasp: Grasp) -> bool:
+        """Whether the hand cannot lean as the best grasp asks, or the object is still being rolled."""
+        rolling = presses(self.hand, target) and not self.scene.at_rest(self.target)
+        return grasp.leans and (rolling or not within_reach(grasp, self.hand))
 
     # -- place -------------------------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ def plan_push(
     obstacle: np.ndarray,
     axes: Sequence[np.ndarray],
     boxes: np.ndarray,
-    reached: Callable[[np.ndarray], bool],
+    reached: Callable[[np.ndarray, np.ndarray], bool],
 ) -> Push | None:
     """The first push for which there is room: away from the obstacle, or along it past its nearer end.
 
@@ -75,7 +75,7 @@ def plan_push(
         obstacle: those of what leaves no room to take hold of it.
         axes: level unit vectors [3] along the obstacle's sides.
         boxes: corners [n, 8, 3] of the boxes around everything else, m.
-        reached: whether the hand can push at a grip site position [3].
+        reached: whether the hand can push at a grip site position [3], pointing in a direction [3].
     """
     sides = [sign * axis for axis in axes for sign in (1.0, -1.0)]
     away = max(sides, key=lambda side: float((target @ side).min() - (obstacle @ side).max()))
@@ -88,7 +88,10 @@ def plan_push(
         ways.insert(1, (away, leaning))
     for direction, approach in ways:
         push = Push(_start(target, direction, along, approach), direction, along, approach)
-        if reached(push.start) and not closed_hand_clashes(push.start, along, boxes, approach).any():
+        if (
+            reached(push.start, approach)
+            and not closed_hand_clashes(push.start, along, boxes, approach).any()
+        ):
             return push
     return None
 

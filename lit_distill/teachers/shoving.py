@@ -32,7 +32,7 @@ def shove(hand: Hand, extent: Extent, away: np.ndarray) -> np.ndarray:
     error = start - position
     forwards = float(error @ away)
     aside = error - forwards * away - [0.0, 0.0, error[2]]
-    closed, off = hand.closed(), float(np.linalg.norm(aside))
+    closed, off = hand.closed_on_nothing(), float(np.linalg.norm(aside))
     low = position[2] - FINGERTIP_M < extent.top
     if closed and low and off < BESIDE_M and forwards > -BEHIND_M - BESIDE_M - FINGERS_HALF_M:
         return hand.servo(aside + PUSH_M * away + [0.0, 0.0, error[2]], 0.0, CLOSE, careful=False)

@@ -24,7 +24,7 @@ from lit_distill.teachers.hand import (
     Hand,
 )
 from lit_distill.teachers.hand_box import sweep_hits
-from lit_distill.teachers.posture import not_too_near, posture
+from lit_distill.teachers.posture import COMFORTABLE_REACH_M, not_too_near, posture
 from lit_distill.teachers.shoving import shove
 from lit_distill.teachers.slab import Slab, find_slab, slab_grasps
 from lit_distill.teachers.topple import Topple
@@ -66,10 +66,14 @@ FIXED_STEPS, MOST_OVERLAPS = 100.0, 3
 SHOVE_STEPS, PUSHED_STEPS = 60.0, 20.0
 """What an object costs that the palm would come down on, so that it has to be shoved away, and one that the
 fingers push aside."""
+SHOVED_ON_M = 0.015
+"""What is being shoved goes so much further than it has to."""
 IN_LINE_STEPS, IN_LINE_RAD = 40.0, 0.3
 """What a hand that continues the forearm costs, where it cannot be turned reliably, and up to what angle."""
 REGRASP_STEPS = 120.0
 """Control steps for setting the slab down to take hold of it anew."""
+LOST_STEPS = 600.0
+"""What takes longer no hand can do: the arm cannot fold or tilt so far, as behind the desk caddy."""
 CLOSE_STEPS = 10.0
 RELEASE_STEPS = 4.0
 
@@ -116,9 +120,10 @@ class SlabPickPlace:
             return self._pick(position, rotation)
         if self.destination.reached():
             return self.hand.wait(OPEN)
-        if self.scene.closing_command < FIRM_COMMAND:
+        action = self._place(slab, placement)
+        if action[-1] == CLOSE and self.scene.closing_command < FIRM_COMMAND:
             return self.hand.reach(np.zeros(3), np.zeros(3), CLOSE)
-        return self._place(slab, placement)
+        return action
 
     def _wrist_astray(self) -> bool:
         """Whether the wrist is on its way to the other of the two ways to point the hand as it does."""
@@ -137,15 +142,14 @@ class SlabPickPlace:
         """See `Skill`."""
         slab, placement = find_slab(self.scene, self.target), self.destination.placement()
         position, _, cost = self._grasp(slab, placement)
-        out_of_reach = slab.centre[2] < self.scene.surface - FALLEN_M or not self.hand.within_reach(position)
-        if out_of_reach and self.scene.at_rest(self.target):
-            return float("inf")
         if self._held():
-            cost = min(
-                float(self._uprighting_steps(slab, Uprighting(self.scene, placement)).min()), REGRASP_STEPS
-            )
-        else:
-            cost = min(cost, self._topple.steps(slab))
+            upright = float(self._uprighting_steps(slab, Uprighting(self.scene, placement)).min())
+            return min(upright, REGRASP_STEPS) + self._carry_steps(slab, placement)
+        cost = min(cost, self._topple.steps(slab))
+        fallen = slab.centre[2] < self.scene.surface - FALLEN_M
+        lost = fallen or cost > LOST_STEPS or not self.hand.within_reach(position)
+        if lost and self.scene.at_rest(self.target):
+            return float("inf")
         return cost + self._carry_steps(slab, placement)
 
     # -- pick --------------------------------------------------------------------------------------
@@ -197,7 +201,9 @@ class SlabPickPlace:
         cost = path / SPEED_M + np.maximum(angle(turn), np.abs(turned)) / TURN_SPEED_RAD + grasps.penalty
         cost += IMPOSSIBLE_STEPS * np.maximum(0.0, tilt(grasps.rotation) - PICK_TILT_RAD)
         arm = posture(self.scene.base, grasps.position, grasps.rotation[:, :, 2])
-        cost += IMPOSSIBLE_STEPS * ~arm.within_reach
+        before = grasps.position - STANDOFF_M * grasps.rotation[:, :, 2]
+        folded = posture(self.scene.base, before, grasps.rotation[:, :, 2]).stretch < COMFORTABLE_REACH_M
+        cost += IMPOSSIBLE_STEPS * (~arm.within_reach | folded)
         cost += IN_LINE_STEPS * np.maximum(0.0, 1.0 - arm.in_line / IN_LINE_RAD)
         placing = uprighting.steps(slab, grasps.position, grasps.rotation, joint_7 + turned).min(axis=0)
         if np.linalg.norm(self._way_to_free_place(slab, placement, uprighting)) > 2 * NEAR_PLACE_M:
@@ -217,10 +223,17 @@ class SlabPickPlace:
         return grasps.position[best], grasps.rotation[best], lowest + CLOSE_STEPS
 
     def _blocking(self, position: np.ndarray, rotation: np.ndarray) -> Extent | None:
-        """What the palm would come down on at a grasp and can be shoved away, None if nothing."""
+        """What the palm would come down on at a grasp and can be shoved away, None if nothing.
+
+        What only rocks has not been shoved: it goes further than it has to.
+        """
+        tips = self.scene.eef_position[2] - FINGERTIP_M
         for name in self._movable:
-            if sweep_hits(position, rotation, self.scene.geom_boxes(self.scene.geoms(name)))[0]:
-                return self.scene.extent(name)
+            extent = self.scene.extent(name)
+            shoving = self.hand.closed() and tips < extent.top
+            centres, frames, halves = self.scene.geom_boxes(self.scene.geoms(name))
+            if sweep_hits(position, rotation, (centres, frames, halves + shoving * SHOVED_ON_M))[0]:
+                return extent
         return None
 
     # -- place -------------------------------------------------------------------------------------

@@ -5,18 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from lit_distill.sim.scene import Scene
-from lit_distill.teachers.grasp import DOWN
 from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, SPEED_M, Hand
-from lit_distill.teachers.hand_box import inside
+from lit_distill.teachers.hand_box import hits
 from lit_distill.teachers.posture import posture
 from lit_distill.teachers.slab import Slab
-from lit_distill.teachers.vectors import cross
+from lit_distill.teachers.vectors import cross, orientation
 
 STANDING_RAD = 0.6
 """A slab that leans less than this stands."""
-TILT_RAD, INWARD_TILT_RAD = 0.5, 0.15
-"""The hand leans away from the wall that may be behind the slab; little if it then points towards the base,
-in line with the forearm, where the wrist flips over."""
+TILTS_RAD, INWARD_TILT_RAD = (0.5, 0.15), 0.15
+"""The hand leans away from the slab, over the wall that may be behind it, less if it then hits something;
+little if it then points towards the base, in line with the forearm, where the wrist flips over."""
 CLOSED_M = 0.02
 OVER_M = 0.012
 PRESSING_M, PRESSED_M = 0.03, 0.006
@@ -42,19 +41,20 @@ class Topple:
 
     def steps(self, slab: Slab) -> float:
         """Control steps that it costs, infinite if the slab does not stand or is out of reach."""
-        arm = posture(self.scene.base, slab.top[None], DOWN[None])
-        if abs(slab.frame[2, 0]) > np.sin(STANDING_RAD) or not arm.within_reach[0]:
+        away = self._away(slab)
+        stands = abs(slab.frame[2, 0]) <= np.sin(STANDING_RAD)
+        if not stands or self._enclosed(slab) or not self._reaches(slab, away):
             return np.inf
-        offset = self._offset(slab, self._away(slab))
-        if self._pressing(offset):
+        offset = self._offset(slab, away)
+        if self._pressing(slab, offset):
             return GOING_ON_STEPS
         return TOPPLE_STEPS + float(np.linalg.norm(offset)) / SPEED_M
 
     def act(self, slab: Slab) -> np.ndarray:
         """Action [7] for the present state."""
         away = self._away(slab)
-        offset, turn = self._offset(slab, away), self._turn(away)
-        if self._pressing(offset):
+        offset, turn = self._offset(slab, away), self._turn(slab, away)
+        if self._pressing(slab, offset):
             offset += (PUSH_M - float(offset @ away)) * away
             offset[2] -= PRESS_M
             return self.hand.reach(offset, turn, CLOSE)
@@ -69,28 +69,66 @@ class Topple:
         tips = self.scene.eef_position + FINGERTIP_M * self.scene.eef_rotation[:, 2]
         return np.asarray(slab.top + 0.5 * slab.half[0] * away - tips)
 
-    def _pressing(self, offset: np.ndarray) -> bool:
-        over = np.linalg.norm(offset[:2]) < PRESSING_M and offset[2] > -PRESSED_M
+    def _pressing(self, slab: Slab, offset: np.ndarray) -> bool:
+        """Whether the fingertips press on the top, of which one edge is higher where the slab leans."""
+        edge = float(slab.half[0] * abs(slab.frame[2, 0]))
+        over = np.linalg.norm(offset[:2]) < PRESSING_M and offset[2] > -PRESSED_M - edge
         return bool(over and self.scene.opening < CLOSED_M)
 
-    def _turn(self, away: np.ndarray) -> np.ndarray:
-        """Turn [3] to fingers beside each other along the slab and a hand that leans away from it."""
-        outwards = self.scene.eef_position - self.scene.base
+    def _reaches(self, slab: Slab, away: np.ndarray) -> bool:
+        """Whether the arm can point the hand as it would have to, over the slab and where it comes from."""
+        approach, _ = self._pose(slab, away)
+        points = slab.top - np.array([[FINGERTIP_M], [FINGERTIP_M + ABOVE_TOP_M]]) * approach
+        return bool(posture(self.scene.base, points, np.stack([approach] * 2)).within_reach.all())
+
+    def _pose(self, slab: Slab, away: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Direction [3] in which the hand points, and the one [3] along which its fingers are closed.
+
+        The fingers are beside each other along the slab, if the hand has room for that.
+        """
+        outwards = slab.top - self.scene.base
         inward = float(away[:2] @ outwards[:2]) > 0.5 * float(np.linalg.norm(outwards[:2]))
-        lean = INWARD_TILT_RAD if inward else TILT_RAD
-        approach = -np.sin(lean) * away - np.array([0.0, 0.0, np.cos(lean)])
-        closing = cross(np.array([0.0, 0.0, 1.0]), away)
-        turns = [
-            self.hand.turn_towards(np.stack([axis, cross(approach, axis), approach], axis=1))
-            for axis in (closing, -closing)
-        ]
+        up, boxes = np.array([0.0, 0.0, 1.0]), self.scene.geom_boxes(self._fixed)
+        leans = (INWARD_TILT_RAD,) if inward else TILTS_RAD
+        leaning = [(np.sin(lean) * away + np.cos(lean) * up, lean) for lean in leans]
+        along = cross(up, away)
+        poses = [(-back, along) for back, _ in leaning]
+        poses += [(-back, np.cos(lean) * away - np.sin(lean) * up) for back, lean in leaning]
+        tips = slab.top + 0.5 * slab.half[0] * away
+        free = (
+            pose
+            for pose in poses
+            if not hits(tips - FINGERTIP_M * pose[0], orientation(*pose[::-1]), 0.0, boxes)
+        )
+        return next(free, poses[0])
+
+    def _turn(self, slab: Slab, away: np.ndarray) -> np.ndarray:
+        """Turn [3] to that pose."""
+        approach, closing = self._pose(slab, away)
+        turns = [self.hand.turn_towards(orientation(axis, approach)) for axis in (closing, -closing)]
         return min(turns, key=self.hand.turn_cost)
 
     def _away(self, slab: Slab) -> np.ndarray:
-        """Level direction [3] across the slab towards the side with more room for it to lie on."""
+        """Level direction [3] across the slab towards the side with more room for it to lie on.
+
+        Where a hand that leans away from it does not reach, towards the other one.
+        """
         across = slab.frame[:, 0] * [1.0, 1.0, 0.0]
         across /= np.linalg.norm(across)
+        ways = sorted((across, -across), key=lambda away: self._taken(slab, away))
+        return next((away for away in ways if self._reaches(slab, away)), ways[0])
+
+    def _enclosed(self, slab: Slab) -> bool:
+        """Whether the slab stands in a fixture."""
+        return bool(self._within_fixtures(slab.centre[None])[0])
+
+    def _taken(self, slab: Slab, away: np.ndarray) -> int:
+        """How much of where the slab would come to lie fixtures take up."""
         foot = np.array([*slab.centre[:2], 2 * slab.centre[2] - slab.top[2] + LYING_ABOVE_M])
-        boxes = self.scene.geom_boxes(self._fixed)
-        taken = [inside(boxes, foot + sign * LYING_M * across).sum() for sign in (1.0, -1.0)]
-        return across if taken[0] <= taken[1] else -across
+        return int(self._within_fixtures(foot + LYING_M * away).sum())
+
+    def _within_fixtures(self, points: np.ndarray) -> np.ndarray:
+        """Which of the points [n, 3] are in the box around any fixture, be it hollow: bool [n]."""
+        extents = [self.scene.extent(name) for name in self.scene.fixtures if len(self.scene.geoms(name))]
+        within = [np.all((each.low < points) & (points < each.high), axis=1) for each in extents]
+        return np.asarray(np.any(within, axis=0))

@@ -10,7 +10,7 @@ import numpy as np
 
 from lit_distill.sim.scene import Scene
 from lit_distill.teachers.destinations import Placement
-from lit_distill.teachers.hand import TURN_SPEED_RAD
+from lit_distill.teachers.hand import JOINT_7_HARD_LIMIT_RAD, TURN_SPEED_RAD
 from lit_distill.teachers.slab import Slab
 from lit_distill.teachers.vectors import cross, twist
 
@@ -21,6 +21,8 @@ LEAN_RAD = 0.35
 """A slab may lean this much when it is put on its foot."""
 PLANNED_JOINT_7_RAD = 2.5
 """Limit of joint 7 in what is only planned: what is under way must not change sides."""
+UNDER_WAY_RAD = 0.4
+"""A turn that is nearly made is under way: it may end beyond that limit, by less the longer it still is."""
 FORBIDDEN_ROLL_RAD = 100.0
 IMPOSSIBLE_STEPS = 1000.0
 
@@ -106,7 +108,8 @@ class Uprighting:
 def roll(twists: np.ndarray, joint_7: np.ndarray | float, limit: float = PLANNED_JOINT_7_RAD) -> np.ndarray:
     """The shortest way round [...] for twists [...] that joint 7 allows, else `FORBIDDEN_ROLL_RAD`."""
     ways = np.stack([twists, twists - 2 * np.pi, twists + 2 * np.pi])
-    length = np.where(np.abs(joint_7 + ways) < limit, np.abs(ways), np.inf)
+    limits = np.maximum(limit, np.minimum(limit + UNDER_WAY_RAD - np.abs(ways), JOINT_7_HARD_LIMIT_RAD))
+    length = np.where(np.abs(joint_7 + ways) < limits, np.abs(ways), np.inf)
     chosen = np.take_along_axis(ways, np.argmin(length, axis=0)[None], axis=0)[0]
     return np.where(np.isinf(length.min(axis=0)), FORBIDDEN_ROLL_RAD, chosen)
 
