@@ -56,6 +56,15 @@ class ToyWorld(Callback):
         callbacks.libero_evaluation.write_result = write_and_note
 
 
+class UnlikeBeginnings(Callback):
+    """Each process begins with weights of its own, as processes that are seeded differently would."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        with torch.no_grad():
+            for parameter in pl_module.parameters():
+                parameter.add_(0.1 * trainer.global_rank)
+
+
 class Trace(Callback):
     """Writes what each process did to `folder/<name>-<rank>.json`."""
 

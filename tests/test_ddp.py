@@ -187,9 +187,10 @@ def test_a_test_run_on_two_processes_shares_the_episodes_and_writes_one_result(
 
 @pytest.fixture(scope="module")
 def dagger(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """Two rounds on two processes: the folder, and what they wrote down."""
+    """Two rounds on two processes that begin with unlike weights: the folder, and what they wrote down."""
     folder = tmp_path_factory.mktemp("dagger")
-    return folder, on_two(folder, make_data(folder / "data"), dagger=True)
+    unlike = {"class_path": "ddp_world.UnlikeBeginnings"}
+    return folder, on_two(folder, make_data(folder / "data"), True, unlike)
 
 
 def test_dagger_on_two_processes_is_dagger_on_one(tmp_path: Path, dagger: tuple[Path, Any]) -> None:
