@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu")
+LIMIT_S = 20
+"""Time limit of collectives with `SHORT`, long enough for two processes to start."""
+DDP = "lightning.pytorch.strategies.DDPStrategy"
+SHORT = ("--trainer.strategy", DDP, "--trainer.strategy.timeout", f"0:00:{LIMIT_S}")
 
 
 PATIENCE_S = 300.0

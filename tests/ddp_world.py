@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,17 @@ class NotedSimulator(FakeSimulator):
         return super().reset(initial_state)
 
 
+class SlowSimulator(FakeSimulator):
+    """Takes its time once in the process of rank 1."""
+
+    takes_s = 0.0
+
+    def reset(self, initial_state: InitialState) -> Observation:
+        time.sleep(SlowSimulator.takes_s)
+        SlowSimulator.takes_s = 0.0
+        return super().reset(initial_state)
+
+
 evaluate_on_fakes = functools.partial(evaluate, simulator=NotedSimulator)
 
 
@@ -47,10 +59,15 @@ def write_and_note(*arguments: Any, **options: Any) -> Path:
 
 
 class ToyWorld(Callback):
-    """Everything happens in the toy world, in this process; for a process of its own."""
+    """Everything happens in the toy world, in this process; for a process of its own.
 
-    def __init__(self) -> None:
-        lit_distill.collection.Simulator = FakeSimulator  # type: ignore[misc, assignment]
+    Args:
+        takes_s: how long the second process takes for one episode of its first rollouts, s.
+    """
+
+    def __init__(self, takes_s: float = 0.0) -> None:
+        SlowSimulator.takes_s = takes_s if os.environ.get("LOCAL_RANK") == "1" else 0.0
+        lit_distill.collection.Simulator = SlowSimulator  # type: ignore[misc, assignment]
         callbacks.dagger.evaluate = evaluate_on_fakes  # type: ignore[assignment]
         callbacks.libero_evaluation.evaluate = evaluate_on_fakes  # type: ignore[assignment]
         callbacks.libero_evaluation.write_result = write_and_note

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from dagger_training import EPISODES, EPOCHS, FAKE_TEACHER, TASK, make_data, use_toy_world
-from ddp_launch import launch
+from ddp_launch import LIMIT_S, SHORT, launch
 from ddp_world import evaluate_on_fakes
 
 import callbacks.libero_evaluation
@@ -97,10 +97,13 @@ def on_two(
     *more: dict[str, Any],
     command: str = "fit",
     ckpt: str | None = None,
+    takes_s: float = 0.0,
 ) -> Any:
     """What two processes wrote down, or the exit status where they did not come to that."""
-    config = write_config(folder, root, "two", dagger, {"class_path": "ddp_world.ToyWorld"}, *more)
-    return launch(config, folder, *(["--ckpt_path", ckpt] if ckpt else []), command=command)
+    world = {"class_path": "ddp_world.ToyWorld", "init_args": {"takes_s": takes_s}}
+    config = write_config(folder, root, "two", dagger, world, *more)
+    options = [*(["--ckpt_path", ckpt] if ckpt else []), *(SHORT if takes_s else [])]
+    return launch(config, folder, *options, command=command)
 
 
 def check_shared(two: list[dict[str, Any]]) -> None:
@@ -187,10 +190,13 @@ def test_a_test_run_on_two_processes_shares_the_episodes_and_writes_one_result(
 
 @pytest.fixture(scope="module")
 def dagger(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """Two rounds on two processes that begin with unlike weights: the folder, and what they wrote down."""
+    """Two rounds on two processes: the folder, and what they wrote down.
+
+    They begin with unlike weights, and collecting takes longer than collectives may.
+    """
     folder = tmp_path_factory.mktemp("dagger")
     unlike = {"class_path": "ddp_world.UnlikeBeginnings"}
-    return folder, on_two(folder, make_data(folder / "data"), True, unlike)
+    return folder, on_two(folder, make_data(folder / "data"), True, unlike, takes_s=LIMIT_S + 5.0)
 
 
 def test_dagger_on_two_processes_is_dagger_on_one(tmp_path: Path, dagger: tuple[Path, Any]) -> None:
