@@ -10,8 +10,10 @@ from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, Hand
 BEHIND_M = 0.01
 """The fingertips press so far behind the middle of the top."""
 OVER_M, PRESSING_M, PRESSED_M = 0.012, 0.04, 0.008
-"""Fingertips so far from there may come down; press; and so little above it they press."""
-HOVER_M, PRESS_M, ROLL_M = 0.03, 0.05, 0.04
+"""Fingertips so far from there come down; those so near to the middle and so little above the top press."""
+HOVER_M = 0.03
+PRESS_M, ROLL_M = 0.05, 0.04
+"""How far fingertips that press are sent down and on: with less pressure they slip off."""
 
 
 def roll(hand: Hand, target: Extent, towards: np.ndarray) -> np.ndarray:

@@ -130,5 +130,7 @@ class Topple:
     def _within_fixtures(self, points: np.ndarray) -> np.ndarray:
         """Which of the points [n, 3] are in the box around any fixture, be it hollow: bool [n]."""
         extents = [self.scene.extent(name) for name in self.scene.fixtures if len(self.scene.geoms(name))]
-        within = [np.all((each.low < points) & (points < each.high), axis=1) for each in extents]
-        return np.asarray(np.any(within, axis=0))
+        within = np.zeros(len(points), dtype=bool)
+        for each in extents:
+            within |= np.all((each.low < points) & (points < each.high), axis=1)
+        return within
