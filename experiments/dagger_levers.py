@@ -48,7 +48,10 @@ class Lever:
 
 
 WIDE: dict[str, object] = {"model.network.channels": "[32,64,128]"}
-HALF_THE_PIXELS: dict[str, object] = {"model.network.strides": "[2,2,2]"}  # the same 8 x 8 map from 64 px
+HALF_THE_PIXELS: dict[str, object] = {
+    "model.network.strides": "[2,2,2]",
+    "model.network.image_size": 64,
+}  # the same 8 x 8 map from 64 px
 LEVERS = {
     # As configured but for three rounds more; tested after each round, and with other execute_steps.
     "base": Lever(
