@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,13 +79,6 @@ def test_a_pot_that_lies_on_its_handle_is_held_by_the_knob_of_its_lid():
 
 def test_a_frying_pan_always_has_a_grasp_that_is_not_at_its_handle():
     assert any(grasp.position[0] < 1.0 for grasp in grasps_of(np.eye(3), FRYPAN))
-
-
-@pytest.fixture(scope="module")
-def kitchen() -> Iterator[Simulator]:
-    simulator = Simulator(TASK, image_size=32)
-    yield simulator
-    simulator.close()
 
 
 @pytest.mark.libero

@@ -6,14 +6,14 @@ import numpy as np
 
 from lit_distill.sim.scene import Extent
 from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, Hand
+from lit_distill.teachers.pressing import Stroke
 
 BEHIND_M = 0.01
 """The fingertips press so far behind the middle of the top."""
-OVER_M, PRESSING_M, PRESSED_M = 0.012, 0.04, 0.008
-"""Fingertips so far from there come down; those so near to the middle and so little above the top press."""
-HOVER_M = 0.03
-PRESS_M, ROLL_M = 0.05, 0.04
-"""How far fingertips that press are sent down and on: with less pressure they slip off."""
+PRESSING_M, PRESSED_M = 0.04, 0.008
+"""Fingertips so near to the middle and so little above the top press."""
+STROKE = Stroke(hover=0.03, press=0.05, onwards=0.04)
+"""With less pressure they slip off."""
 
 
 def roll(hand: Hand, target: Extent, towards: np.ndarray) -> np.ndarray:
@@ -25,14 +25,8 @@ def roll(hand: Hand, target: Extent, towards: np.ndarray) -> np.ndarray:
         towards: level unit vector [3].
     """
     offset = _offset(hand, target) - BEHIND_M * towards
-    if presses(hand, target):
-        offset += (ROLL_M - float(offset @ towards)) * towards
-        offset[2] -= PRESS_M
-    elif np.linalg.norm(offset[:2]) > OVER_M or not hand.closed_on_nothing():
-        offset[2] += HOVER_M
-        if offset[2] > 0.5 * HOVER_M:  # rise before travelling
-            offset[:2] *= 0.2
-    return hand.servo(offset, 0.0, CLOSE, careful=False)
+    way = STROKE.way(offset, towards, presses(hand, target), hand.closed_on_nothing())
+    return hand.servo(way, 0.0, CLOSE, careful=False)
 
 
 def presses(hand: Hand, target: Extent) -> bool:

@@ -141,10 +141,10 @@ class SlabPickPlace:
     def remaining(self) -> float:
         """See `Skill`."""
         slab, placement = find_slab(self.scene, self.target), self.destination.placement()
-        position, _, cost = self._grasp(slab, placement)
         if self._held():
             upright = float(self._uprighting_steps(slab, Uprighting(self.scene, placement)).min())
             return min(upright, REGRASP_STEPS) + self._carry_steps(slab, placement)
+        position, _, cost = self._grasp(slab, placement)
         cost = min(cost, self._topple.steps(slab))
         fallen = slab.centre[2] < self.scene.surface - FALLEN_M
         lost = fallen or cost > LOST_STEPS or not self.hand.within_reach(position)

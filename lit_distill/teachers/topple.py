@@ -7,7 +7,7 @@ import numpy as np
 from lit_distill.sim.scene import Scene
 from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, SPEED_M, Hand
 from lit_distill.teachers.hand_box import hits
-from lit_distill.teachers.posture import posture
+from lit_distill.teachers.pressing import Stroke
 from lit_distill.teachers.slab import Slab
 from lit_distill.teachers.vectors import cross, orientation
 
@@ -17,10 +17,9 @@ TILTS_RAD, INWARD_TILT_RAD = (0.5, 0.15), 0.15
 """The hand leans away from the slab, over the wall that may be behind it, less if it then hits something;
 little if it then points towards the base, in line with the forearm, where the wrist flips over."""
 CLOSED_M = 0.02
-OVER_M = 0.012
 PRESSING_M, PRESSED_M = 0.03, 0.006
 """Fingertips so far from the middle of the top, and so little above it, press on it."""
-ABOVE_TOP_M, PRESS_M, PUSH_M = 0.04, 0.015, 0.06
+STROKE = Stroke(hover=0.04, press=0.015, onwards=0.06)
 LYING_M, LYING_ABOVE_M = np.linspace(0.03, 0.12, 4)[:, None], 0.02
 """Where a toppled slab comes to lie, from where it stood."""
 TOPPLE_STEPS, GOING_ON_STEPS = 90.0, 5.0
@@ -41,9 +40,10 @@ class Topple:
 
     def steps(self, slab: Slab) -> float:
         """Control steps that it costs, infinite if the slab does not stand or is out of reach."""
+        if abs(slab.frame[2, 0]) > np.sin(STANDING_RAD) or self._enclosed(slab):
+            return np.inf
         away = self._away(slab)
-        stands = abs(slab.frame[2, 0]) <= np.sin(STANDING_RAD)
-        if not stands or self._enclosed(slab) or not self._reaches(slab, away):
+        if not self._reaches(slab, away):
             return np.inf
         offset = self._offset(slab, away)
         if self._pressing(slab, offset):
@@ -54,15 +54,8 @@ class Topple:
         """Action [7] for the present state."""
         away = self._away(slab)
         offset, turn = self._offset(slab, away), self._turn(slab, away)
-        if self._pressing(slab, offset):
-            offset += (PUSH_M - float(offset @ away)) * away
-            offset[2] -= PRESS_M
-            return self.hand.reach(offset, turn, CLOSE)
-        if np.linalg.norm(offset[:2]) > OVER_M or self.scene.opening > CLOSED_M:
-            offset[2] += ABOVE_TOP_M
-            if offset[2] > 0.5 * ABOVE_TOP_M:  # rise before travelling
-                offset[:2] *= 0.2
-        return self.hand.reach(offset, turn, CLOSE)
+        closed = self.scene.opening <= CLOSED_M
+        return self.hand.reach(STROKE.way(offset, away, self._pressing(slab, offset), closed), turn, CLOSE)
 
     def _offset(self, slab: Slab, away: np.ndarray) -> np.ndarray:
         """Way [3] of the fingertips to the side of the top where they press."""
@@ -78,8 +71,8 @@ class Topple:
     def _reaches(self, slab: Slab, away: np.ndarray) -> bool:
         """Whether the arm can point the hand as it would have to, over the slab and where it comes from."""
         approach, _ = self._pose(slab, away)
-        points = slab.top - np.array([[FINGERTIP_M], [FINGERTIP_M + ABOVE_TOP_M]]) * approach
-        return bool(posture(self.scene.base, points, np.stack([approach] * 2)).within_reach.all())
+        backs = (FINGERTIP_M, FINGERTIP_M + STROKE.hover)
+        return all(self.hand.reaches(slab.top - back * approach, approach) for back in backs)
 
     def _pose(self, slab: Slab, away: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Direction [3] in which the hand points, and the one [3] along which its fingers are closed.
