@@ -188,6 +188,16 @@ def test_a_legend_of_many_methods_leaves_room_for_the_bars() -> None:
     assert len({bar.get_facecolor() for bar in axes.patches}) == len(labels)
 
 
+def test_more_methods_of_one_task_than_there_are_colours_have_their_names_beside_their_bars() -> None:
+    labels = [f"method_{number} (50 eval states)" for number in range(31)]
+    figure = draw(["some_task"], [(label, [(number, 31)]) for number, label in enumerate(labels)])
+    figure.draw_without_rendering()
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert [text.get_text() for text in axes.get_yticklabels()] == labels
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([k / 31 for k in range(31)])
+    assert [text.get_text() for text in legend.get_texts()] == ["some_task"]
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

@@ -17,7 +17,7 @@ LETTERS_PER_INCH, HANDLE_LETTERS = 11.0, 8.0
 """Width of the legend's letters, and of what stands beside each label, as many letters."""
 LEGEND_ROWS, ROW_INCHES, COLOURS = 3, 0.23, 10
 """Rows of the legend for which there is room beside the bars, height of each further one, and methods beyond
-which the usual colours would come again."""
+which the usual colours would come again; there are paler ones for as many more."""
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,6 +42,11 @@ def draw(tasks: Sequence[str], series: Sequence[Series]) -> Figure:
     from matplotlib import colormaps
     from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
+    if len(tasks) == 1 and len(series) > 2 * COLOURS:  # a name beside each bar instead of a colour
+        tasks, series = (
+            [label for label, _ in series],
+            [(short(tasks[0]), [counts[0] for _, counts in series])],
+        )
     lying = len(tasks) >= MANY_TASKS
     size = (10.0, 0.3 * len(tasks) + 1.5) if lying else (max(6.0, 1.2 * len(tasks) + 2.0), 3.8)
     labels, common = _labels([label for label, _ in series])
