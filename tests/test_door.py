@@ -10,7 +10,7 @@ from lit_distill.sim.simulator import Simulator
 from lit_distill.sim.states import load_initial_state
 from lit_distill.tasks import get_task
 from lit_distill.teachers.door import CLEAR_RAD, OPEN_RAD, WIDE_RAD, CloseDoor, OpenDoor, OpenWide
-from lit_distill.teachers.hand import Hand
+from lit_distill.teachers.hand import OPEN, Hand
 from lit_distill.teachers.microwave import Microwave
 from lit_distill.teachers.skills import Skill
 
@@ -56,6 +56,28 @@ def test_one_that_stands_ajar_is_pushed_open(kitchen: Simulator, angle: float):
     assert not skill.done()
     assert run(kitchen, skill, 130) is not None
     assert skill.microwave.angle < OPEN_RAD
+
+
+@pytest.mark.parametrize("angle", [0.0, -0.08, -0.25])
+def test_one_that_is_shut_or_hardly_ajar_is_pulled_open_by_its_bar(kitchen: Simulator, angle: float):
+    scene = begin(kitchen, angle)
+    skill = OpenDoor(scene, Hand(scene), NAME)
+    before = skill.remaining()
+    taken = run(kitchen, skill, 130)
+    assert taken is not None
+    assert skill.microwave.angle < OPEN_RAD
+    assert 0.4 * taken < before < 2.5 * taken
+
+
+def test_fingers_that_missed_the_bar_open_above_it(kitchen: Simulator, monkeypatch: pytest.MonkeyPatch):
+    scene = begin(kitchen, -0.08)
+    skill = OpenDoor(scene, Hand(scene), NAME)
+    monkeypatch.setattr(skill.hand, "closed", lambda: True)
+    low = skill.microwave.top
+    monkeypatch.setattr(type(scene), "eef_position", property(lambda seen: np.array([0.05, 0.2, low])))
+    action = skill.act()
+    assert action[2] > 0.5
+    assert action[6] == OPEN
 
 
 def test_a_hand_that_was_pushed_off_outside_comes_back_without_rising(kitchen: Simulator):

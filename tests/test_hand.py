@@ -91,6 +91,21 @@ def test_of_two_half_turns_the_one_that_was_begun_is_finished(
     assert np.ptp(chosen) < 0.5
 
 
+def test_a_turn_that_joint_7_does_not_allow_is_made_as_far_as_it_goes():
+    assert hand(with_joints(q7=2.5)).turn_by(-0.4) == pytest.approx(2.5 - 2.75)  # would end at 2.9
+    assert hand(with_joints(q7=2.5)).turn_by(-0.05) == pytest.approx(-0.05)
+
+
+def test_a_half_turn_that_ends_near_the_limit_either_way_is_made_one_way():
+    """Although which of the two looks shorter changes while joint 7 turns."""
+    joint_7, wanted = -0.54, 3.0
+    for _ in range(60):
+        turn = float(np.clip(hand(with_joints(q7=joint_7)).turn_by(wanted), -0.06, 0.06))
+        joint_7, wanted = joint_7 - turn, wanted - turn
+    assert wanted == pytest.approx(2 * np.pi, abs=0.01)  # turned the other way round
+    assert joint_7 == pytest.approx(2 * np.pi - 3.0 - 0.54, abs=0.01)
+
+
 def test_a_hand_turns_by_joint_7_however_it_is_tilted():
     tilted = hand(
         eef_rotation=DOWN

@@ -1,4 +1,7 @@
-"""Open and shut a microwave's door: closed fingers push it near its top, from inside or from outside."""
+"""Open and shut a microwave's door: closed fingers push it near its top, from inside or from outside.
+
+Where it is shut, or ajar so little that they do not fit in, they first pull it by the upper end of its bar.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +41,17 @@ ALONG_M, FAR_M = 0.13, 0.2
 WEDGED_RAD = 0.65
 """A hand beside the door that tilts more than this is wedged."""
 LEAD_M = 0.045
+AJAR_RAD, PULLED_RAD = -0.28, -0.45
+"""A door that is open less is pulled by its bar, and how far."""
+BAR_AT_M, BAR_OUT_M, BAR_BELOW_TOP_M = 0.238, 0.064, 0.028
+"""Where the grip site holds the bar: from the hinge along the door, off it, below its upper edge; a little
+further off than the bar is, so that the palm, beside which the door ends higher, clears it."""
+BAR_PLAY_M, OFF_BAR_M, BAR_TURN_RAD = 0.012, 0.03, 0.15
+"""How far off that the fingers come down and close, and how far they may be that hold it."""
+BAR_STEPS = 25.0
 BACK_OUT_M, RISE_M = 0.05, 0.1
 CLOSED_M = 0.02
-AWAY_M, PUT_DOWN_M = 0.15, 0.02
+AWAY_M, PUT_DOWN_M = 0.15, 0.03
 """So far before the front a hand puts down what it holds, and from what height it lets go."""
 ALIGNED_M = 0.015
 
@@ -74,6 +85,10 @@ class _PushDoor(ABC):
                 rise = np.array([0.0, 0.0, RISE_M]) + BACK_OUT_M * _away(self.microwave, self.outside)
                 return self.hand.reach(rise, np.zeros(3), OPEN)
             return self.hand.go_home(OPEN)
+        return self._move()
+
+    def _move(self) -> np.ndarray:
+        """Action [7] of a hand that is free to turn the door."""
         return push_door(self.scene, self.hand, self.microwave, self.outside)
 
     def remaining(self) -> float:
@@ -121,6 +136,16 @@ class OpenDoor(_PushDoor):
         """Whether it leaves room for the hand; see `Skill`."""
         pushing = at_door(self.scene, self.microwave, outside=False)
         return self.microwave.angle < (PUSH_OPEN_RAD if pushing else OPEN_RAD)
+
+    def remaining(self) -> float:
+        """See `Skill`."""
+        return super().remaining() + BAR_STEPS * (self.microwave.angle > AJAR_RAD)
+
+    def _move(self) -> np.ndarray:
+        holding = _holds_bar(self.scene, self.hand, self.microwave)
+        if self.microwave.angle > (PULLED_RAD if holding else AJAR_RAD):
+            return pull_door(self.scene, self.hand, self.microwave)
+        return super()._move()
 
     def _angle(self) -> float:
         return self.microwave.angle - OPEN_RAD
@@ -177,6 +202,47 @@ def push_door(scene: Scene, hand: Hand, microwave: Microwave, outside: bool) -> 
         return hand.servo(offset, 0.0, OPEN, careful=False)
     offset[2] = over - position[2]
     return hand.servo(offset, 0.0, CLOSE, careful=False)
+
+
+def pull_door(scene: Scene, hand: Hand, microwave: Microwave) -> np.ndarray:
+    """Action [7] that comes over the upper end of the door's bar, goes down, takes it and pulls.
+
+    Args:
+        scene: view of the simulator's present state.
+        hand: the hand that pulls.
+        microwave: whose door.
+    """
+    _, edge, out = microwave.door()
+    error = _to_bar(scene, microwave)
+    sideways, yaw = float(np.linalg.norm(error[:2])), hand.turn_to(edge)
+    if _holds_bar(scene, hand, microwave):
+        return hand.servo(error + LEAD_M * out, yaw, CLOSE, careful=False)
+    low = scene.eef_position[2] < microwave.top + FINGERTIP_M
+    if low and hand.closed():
+        return hand.servo(np.array([0.0, 0.0, RISE_M]), 0.0, OPEN)
+    there = low and sideways < BAR_PLAY_M and abs(float(error[2])) < BAR_PLAY_M
+    if there or (low and sideways < OFF_BAR_M and scene.closing_command > OPEN):
+        return hand.servo(error, yaw, CLOSE)
+    over = microwave.top + OVER_TOP_M + FINGERTIP_M
+    if sideways > BAR_PLAY_M or abs(yaw) > BAR_TURN_RAD:
+        error[2] = over - scene.eef_position[2]
+        if error[2] > BAR_PLAY_M:
+            error[:2] = 0.0
+    return hand.servo(error, yaw, OPEN)
+
+
+def _to_bar(scene: Scene, microwave: Microwave) -> np.ndarray:
+    """Offset [3] of the grip site to where it holds the bar, m."""
+    hinge, edge, out = microwave.door()
+    bar = hinge + BAR_AT_M * edge + BAR_OUT_M * out
+    bar[2] = microwave.top - BAR_BELOW_TOP_M
+    return np.asarray(bar - scene.eef_position)
+
+
+def _holds_bar(scene: Scene, hand: Hand, microwave: Microwave) -> bool:
+    """Whether closed fingers have the bar between them."""
+    near = float(np.linalg.norm(_to_bar(scene, microwave))) < OFF_BAR_M
+    return bool(near and hand.closed() and scene.opening > BLOCKED_OPENING_M)
 
 
 def at_door(scene: Scene, microwave: Microwave, outside: bool) -> bool:

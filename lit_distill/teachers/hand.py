@@ -54,7 +54,7 @@ BELOW_TOP_M = 0.003
 """Fingertips that hold an object reach at least so far below its top."""
 BLOCKED_OPENING_M = 0.012
 """Firmly closed fingers that are still so far apart have something between them."""
-JOINT_7_LIMIT_RAD, JOINT_7_HARD_LIMIT_RAD = 2.6, 2.85
+JOINT_7_LIMIT_RAD, JOINT_7_HARD_LIMIT_RAD, JOINT_7_FURTHEST_RAD = 2.6, 2.85, 2.75
 JOINT_7_EASY_RAD, JOINT_7_EASY_COST = 2.3, 4.0
 """No limit decides between the ways round but what each radian from the easy range on costs, where the hand
 closes and after the turn that follows: at a limit small errors would change the way, and change it back."""
@@ -247,20 +247,23 @@ class Hand:
         return float(abs(turn) + 0.5 * there + JOINT_7_EASY_COST * hard)
 
     def turn_by(self, turn: float) -> float:
-        """The given turn (rad, about world z) or a full turn less or more, as joint 7 allows."""
-        joint_7 = self.scene.joints[6]
-        return min(self._turns(turn, joint_7) or [turn], key=abs)
+        """The given turn (rad, about world z) or a full turn less or more, as joint 7 allows.
+
+        Where it allows none, as much as it can of the one that asks least of it: pressed against its limit,
+        joint 7 would leave the turn to the others, which move the hand by it.
+        """
+        joint_7 = float(self.scene.joints[6])
+        turns = (turn, turn - 2 * np.pi, turn + 2 * np.pi)
+        allowed = [each for each in turns if abs(joint_7 - each) < JOINT_7_LIMIT_RAD]
+        if allowed:
+            return min(allowed, key=abs)
+        nearest = min((joint_7 - each for each in turns), key=abs)
+        return joint_7 - float(np.clip(nearest, -JOINT_7_FURTHEST_RAD, JOINT_7_FURTHEST_RAD))
 
     def unwind(self) -> float:
         """Turn (rad, about world z) that brings joint 7 away from its limits, 0 if it is."""
         joint_7 = float(self.scene.joints[6])
         return joint_7 - min(max(joint_7, -JOINT_7_EASY_RAD), JOINT_7_EASY_RAD)
-
-    @staticmethod
-    def _turns(turn: float, joint_7: float) -> list[float]:
-        """What full turns make of a turn about world z that joint 7 allows where it is."""
-        turns = (turn, turn - 2 * np.pi, turn + 2 * np.pi)
-        return [each for each in turns if abs(joint_7 - each) < JOINT_7_LIMIT_RAD]
 
     # -- looking -----------------------------------------------------------------------------------
 

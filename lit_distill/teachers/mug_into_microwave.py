@@ -17,7 +17,14 @@ from lit_distill.teachers.destinations import Destination, Placement
 from lit_distill.teachers.door import CloseDoor, OpenWide, at_door
 from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.grasp_choice import reachable, wrist_aside
-from lit_distill.teachers.hand import CLOSE, FINGERTIP_M, OPEN, Hand
+from lit_distill.teachers.hand import (
+    BLOCKED_OPENING_M,
+    CLOSE,
+    FINGERTIP_M,
+    FIRM_COMMAND,
+    OPEN,
+    Hand,
+)
 from lit_distill.teachers.hand_box import Boxes, hits, pointing_down
 from lit_distill.teachers.microwave import FRONT_M
 from lit_distill.teachers.mug_grasps import mug_grasps
@@ -25,7 +32,7 @@ from lit_distill.teachers.mug_holds import cup_centre, leans, lies, mug_hold
 from lit_distill.teachers.pick_place import ALIGN_HIGH_M
 from lit_distill.teachers.push_mug import PushAway, PushIn, Roll
 from lit_distill.teachers.pushing import Push
-from lit_distill.teachers.put_in_microwave import LEANS_RAD, WAY_M, CarryByDoor, PutInMicrowave
+from lit_distill.teachers.put_in_microwave import AT_GRASP_M, LEANS_RAD, WAY_M, CarryByDoor, PutInMicrowave
 from lit_distill.teachers.skills import Skill
 from lit_distill.teachers.vectors import orientation
 
@@ -36,9 +43,11 @@ HAND_ROOM_M = 0.05
 """Room around a mug that is put aside, so that the hand can take it by its handle."""
 ASIDE_ANGLES_RAD = np.radians([0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0])
 """Where on the rim a mug may be taken that is put aside, from the point opposite the handle."""
-CLEAR_OF_FRONT_M, ON_TOP_M, LOWEST_TIP_M, PRESS_M, DRAG_M = 0.06, 0.04, 0.03, 0.01, 0.02
-"""Dragging: how far the hand stays before the front, how far beside the middle of the mug it still drags, how
-low the fingertips go, how far below where they touch it the hand is sent, and how far ahead."""
+CLEAR_OF_FRONT_M, ON_TOP_M, SLIPPED_M = 0.06, 0.04, 0.06
+LOWEST_TIP_M, PRESS_M, DRAG_M = 0.03, 0.01, 0.02
+"""Dragging: how far the hand stays before the front, how far beside the middle of the mug a hand comes down
+on it that something stops, and from where on one that presses on it has slipped off; how low the fingertips
+go, how far below where they touch it the hand is sent, and how far ahead."""
 BY_END_M, ALONG = 0.015, 0.5
 """So far from its middle a lying mug is pressed on, and the share of its direction that leads out of the
 microwave where it is dragged along it."""
@@ -56,8 +65,8 @@ front; and how far the door is shut at most to bring it out."""
 IN_THE_AIR_M = 0.06
 """A mug that is so high above the table and touches a finger hangs on it."""
 HIT_COST_RAD, FAR_COST_RAD_M = 3.0, 3.0
-AT_GRASP_M, OPENED_M = 0.04, 0.06
-"""Fingers so near to a grasp, and so far apart, are about to close: whatever they touch, they go on."""
+OPENED_M = 0.06
+"""Fingers at a grasp that are so far apart are about to close: whatever they touch, they go on."""
 JAMMED_RAD = 0.75
 """A hand that is tilted so far, further than it leans, and touches the microwave backs out first."""
 ALIGNED_RAD = 0.2
@@ -96,6 +105,7 @@ class PutAside(CarryByDoor):
         effort, way = self.hand.effort(grasp.axis), np.linalg.norm(grasp.position - self.scene.eef_position)
         reached = self.hand.within_reach(grasp.position) and reachable(grasp, self.hand)
         hindered = self._hindered(grasp, boxes) + (not reached)
+        effort += float(np.linalg.norm(self.hand.tilt(grasp.approach)))
         return HIT_COST_RAD * hindered + effort + FAR_COST_RAD_M * float(way) + grasp.penalty
 
     def _hindered(self, grasp: Grasp, boxes: Boxes) -> int:
@@ -125,7 +135,7 @@ class Drag(CarryByDoor):
         aside = float(np.linalg.norm(error[:2]))
         axis = self._axis(np.array([*point[:2], target.top + FINGERTIP_M]))
         yaw = hand.turn_to(axis)
-        if hand.closed() and aside < ON_TOP_M and self._presses():
+        if self._closed() and aside < SLIPPED_M and self._presses():
             way = (microwave.outside(DRAG_TO_M) - point) * [1.0, 1.0, 0.0]
             if along @ way > ALONG * np.linalg.norm(way):  # along its axis it does not roll
                 way = along
@@ -146,8 +156,13 @@ class Drag(CarryByDoor):
         point = self.microwave.inside(cup_centre(self.scene, self.target))
         pressed = self.microwave.outside(point) + BY_END_M * self._along()
         aside = float(np.linalg.norm((self.scene.eef_position - pressed)[:2]))
-        pressing = self.hand.closed() and aside < ON_TOP_M and self._presses()
+        pressing = self._closed() and aside < SLIPPED_M and self._presses()
         return bool(pressing and point[1] > FRONT_M - IN_THE_OPEN_M)
+
+    def _closed(self) -> bool:
+        """Whether the fingers are closed, be it that the mug under them just made them part or shut."""
+        together = self.scene.opening < BLOCKED_OPENING_M
+        return self.hand.closed() or (together and self.scene.closing_command >= FIRM_COMMAND)
 
     def _presses(self) -> bool:
         """Whether the fingers are on the mug, or as low as they go."""
@@ -246,7 +261,8 @@ class MugIntoMicrowave:
             return self.push_in
         by_door, otherwise = self.put_in.blocked()
         ajar = self.put_in.microwave.angle > OPEN_ENOUGH_RAD
-        if self.make_room.goes_on(by_door and not otherwise and ajar):
+        door_alone = (by_door and not otherwise) or self.push_in.has_room_beside_door()
+        if self.make_room.goes_on(door_alone and ajar):
             return self.make_room
         if not by_door and not otherwise:
             return self.put_in

@@ -12,7 +12,7 @@ from lit_distill.teachers.hand import FINGERTIP_M
 from lit_distill.teachers.hand_box import Boxes, hits, overlapped
 from lit_distill.teachers.microwave import FLOOR_M, FRONT_M
 from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, MUGS, handle_direction, mug_grasps
-from lit_distill.teachers.mug_holds import cup_centre, leans
+from lit_distill.teachers.mug_holds import cup_centre, leans, lies
 from lit_distill.teachers.pushing import FINGERS_HALF_DEPTH_M, FINGERS_HALF_M, Push
 from lit_distill.teachers.put_in_microwave import WAY_M, CarryByDoor
 from lit_distill.teachers.vectors import orientation
@@ -23,13 +23,14 @@ RAISE = 1.0
 """How much fingers rise as they right a mug that leans, or push one in: the rim that they press on has to."""
 ENTERED_M, IN_OPENING_M = 0.008, (-0.1, 0.02)
 """So far beyond the front a mug is partly in; where, to the right, the middle of one is that fits through."""
-DEEP_M, DEEPEST_HAND_M = -0.07, -0.065
+DEEP_M, DEEPEST_HAND_M = -0.055, -0.065
 """How far inwards the middle of a mug is that is pushed no further, and how far the hand may get."""
 LEAN_IN_RAD, PUSH_IN_AT, BELOW_FLOOR_M = 0.6, 0.3, 0.01
 """How much fingers that push a mug in lean, at which share of its height they begin, and how far its bottom
 may be below the floor without having to rise."""
 PUSH_IN_BESIDE_M, THROUGH_M = 0.04, 0.14
 """How far beside the straight way they still push it in, and how far from where they begin."""
+OVER_AXIS_M = 0.02
 ANGLES_RAD = np.radians([0.0, 30.0, -30.0, 60.0, -60.0])
 """Directions in which a mug may be pushed, from straight out of the microwave."""
 BEHIND_M, BELOW_TOP_M, ABOVE_TABLE_M = 0.012, 0.035, 0.005
@@ -101,6 +102,16 @@ class PushIn(PushByDoor):
 
     def way(self) -> Push | None:
         """Straight inwards, None if the mug is not at the opening or there is no room for the hand."""
+        plan = self._plan()
+        return plan if plan and self._has_room(plan, self.scene.geom_boxes(self._geoms)) else None
+
+    def has_room_beside_door(self) -> bool:
+        """Whether there is room for the hand once the door is out of the way."""
+        plan = self._plan()
+        return bool(plan and self._has_room(plan, self.scene.geom_boxes(self._but_the_door)))
+
+    def _plan(self) -> Push | None:
+        """What `way` makes, whether or not there is room."""
         scene, microwave = self.scene, self.microwave
         corners = microwave.inside(scene.corners(self.target))
         low, high = corners.min(axis=0), corners.max(axis=0)
@@ -113,8 +124,7 @@ class PushIn(PushByDoor):
         contact = microwave.outside(np.array([right, behind, low[2] + PUSH_IN_AT * (high[2] - low[2])]))
         rise = RAISE if low[2] < FLOOR_M - BELOW_FLOOR_M else 0.0
         start = contact - FINGERTIP_M * approach
-        plan = Push(start, inwards, axis, approach, onwards=THROUGH_M, beside=PUSH_IN_BESIDE_M, rise=rise)
-        return plan if self._has_room(plan, scene.geom_boxes(self._geoms)) else None
+        return Push(start, inwards, axis, approach, onwards=THROUGH_M, beside=PUSH_IN_BESIDE_M, rise=rise)
 
     def deep(self) -> bool:
         """Whether the mug is so deep that it is pushed no further."""
@@ -130,7 +140,13 @@ class PushIn(PushByDoor):
         aside = float(np.linalg.norm(level - forwards * plan.direction))
         behind = -THROUGH_M < forwards < 0.0 and aside < PUSH_IN_BESIDE_M
         before = self.microwave.inside(self.scene.eef_position)[1] < DEEPEST_HAND_M
-        return bool(behind and before and self.hand.around(self.scene.extent(self.target)))
+        over = plan.rise == 0.0 and lies(self.scene, self.target) and self._over_mug()
+        return bool(behind and before and not over and self.hand.around(self.scene.extent(self.target)))
+
+    def _over_mug(self) -> bool:
+        """Whether the fingertips have risen so far above a lying mug's axis that they slip over it."""
+        tips = self.scene.eef_position[2] + FINGERTIP_M * self.scene.eef_rotation[2, 2]
+        return bool(tips > cup_centre(self.scene, self.target)[2] + OVER_AXIS_M)
 
 
 class Roll(PushByDoor):

@@ -30,8 +30,9 @@ from lit_distill.teachers.pick_place import AROUND_M, RELEASE_STEPS, PickPlace
 from lit_distill.teachers.pushing import Push
 from lit_distill.teachers.vectors import orientation
 
-LEAST_INWARDS_M = -0.085
-"""A mug whose middle is so deep stays inside when it is let go; the door pushes it further."""
+LEAST_INWARDS_M = -0.075
+"""A mug whose middle is so deep stays inside when it is let go; the door pushes it further. From -0.08 on one
+whose handle is outside slides, and tips over the edge."""
 REGION_M = -0.072
 """How deep the mug's origin has to be in the end, unless it lies with its base to the door; LIBERO's region
 begins a little deeper."""
@@ -53,6 +54,8 @@ CARRY_M = 0.014
 CARRY_HIGH_M = 0.1
 """The same while it is turned: whatever shakes the hand there, the mug hits neither table nor microwave."""
 LOWEST_ENTRY_M, HIGHEST_ENTRY_M, BELOW_FLOOR_M = 0.006, 0.026, -0.003
+ASKEW_RAD = 0.35
+"""A hand that would be so far from square to the front, once the mug is turned, does not fit before it."""
 ENTERS_RAD = 0.5
 """Up to which missing turn a held mug goes on into the microwave; the turn is done on the way."""
 RELEASE_M, LET_GO_M, DROP_LYING_M = 0.006, 0.01, 0.035
@@ -68,8 +71,13 @@ THINNEST_M = 0.004
 little, but hold it only by something thicker."""
 LEANS_RAD, LEAN_COST = (0.3, 0.6), 1.0
 """How far a hand may lean away from the microwave, and what a radian of it costs, in radians of turning."""
+OVER_MUG = 0.1
+"""From which share of its direction on a hand that points away from the mug has its palm over the mug."""
 FINGER_CORNER_M = 0.02
 """How much lower one corner of the fingertips gets per sine of the lean, with some play."""
+AT_GRASP_M, HELD_UP_RAD_S = 0.04, 0.03
+"""How near to a grasp fingers that have begun to close go on, and joint velocity below which a hand that has
+not reached it yet is held up."""
 RISE_M = 0.05
 MARGIN_M, DOOR_MARGIN_M = 0.008, 0.02
 """Distance that the hand keeps from things, and from the door."""
@@ -110,6 +118,12 @@ class CarryByDoor(PickPlace):
         """Action [7] of fingers that surround the mug: they part, then they rise."""
         rise = RISE_M if self.scene.closing_command <= OPEN else 0.0
         return self.hand.servo(np.array([0.0, 0.0, rise]), 0.0, OPEN)
+
+    def _stopped(self, error: np.ndarray) -> bool:
+        """See `PickPlace`: against the door, which yields, it never stands still; closing, it goes on."""
+        slow = float(np.abs(self.scene.joint_velocities).max()) < HELD_UP_RAD_S
+        closing = self.scene.closing_command > OPEN and float(np.linalg.norm(error)) < AT_GRASP_M
+        return slow or closing
 
     def _in_the_way(self, obstacles: dict[str, Obstacle]) -> list[Extent]:
         around = [self.microwave.door_extent()] if obstacles else []  # there is room around the goal
@@ -183,7 +197,8 @@ class PutInMicrowave(CarryByDoor):
         if blocked[1] and not hold.grasp.leans:
             for lean in LEANS_RAD:
                 leaning = self._leaning(hold.grasp, lean)
-                if not any(self._blocked(leaning, door, others)):
+                over_mug = leaning.approach @ hold.outwards > OVER_MUG
+                if not over_mug and not any(self._blocked(leaning, door, others)):
                     return leaning, (False, False)
         return hold.grasp, blocked
 
@@ -233,7 +248,7 @@ class PutInMicrowave(CarryByDoor):
             down = self.microwave.turned(np.array([0.0, min(0.0, -WAIT_M - foremost), 0.0]))
             down[2] = self.scene.surface - target.bottom
             return self.hand.servo(down, 0.0, CLOSE)
-        yaw = self.hand.turn_by(self._turn(hold))
+        yaw = self._turn_held(hold)
         aligned = abs(REST_M[0] - right) < ALIGNED_M and abs(yaw) < ENTERS_RAD
         if abs(yaw) > TURNED_RAD:
             offset = np.array([TURN_AT_M - right, -TURN_M - foremost, CARRY_HIGH_M - bottom])
@@ -242,12 +257,22 @@ class PutInMicrowave(CarryByDoor):
         if foremost < -AT_LIP_M and self.microwave.door_touches_arm():
             offset = np.array([ROUND_DOOR_M, 0.0, max(offset[2], RISE_M)])
         elif foremost > -AT_LIP_M and bottom < BELOW_FLOOR_M:
-            offset[:2] = 0.0  # before the step up to the floor: rise
+            offset[0] = yaw = 0.0  # before the step up to the floor: back out and rise, then turn
         elif foremost > 0.0 or (LOWEST_ENTRY_M < bottom < HIGHEST_ENTRY_M and aligned):
             offset[1] = left
             if left < 2 * RELEASE_M:
                 offset[2] = -bottom
         return self.hand.servo(self.microwave.turned(offset), yaw, CLOSE, careful=foremost < 0.0)
+
+    def _turn_held(self, hold: MugHold) -> float:
+        """Turn (rad, world z) of the hand that makes the mug's handle point out of the microwave.
+
+        If a mug that turned in the fingers leaves the hand askew then, the turn that brings the hand square.
+        """
+        turn = self.hand.turn_by(self._turn(hold))
+        square = self.hand.turn_to(self.scene.rotation(self.microwave.name)[:, 0])
+        askew = (square - turn + np.pi / 2) % np.pi - np.pi / 2
+        return square if abs(askew) > ASKEW_RAD else turn
 
     def _where(self, target: Extent) -> tuple[float, float, float, float]:
         """Of the held mug, in the microwave's frame, m.
