@@ -106,6 +106,14 @@ def test_a_half_turn_that_ends_near_the_limit_either_way_is_made_one_way():
     assert joint_7 == pytest.approx(2 * np.pi - 3.0 - 0.54, abs=0.01)
 
 
+def test_a_hand_that_need_not_turn_further_takes_the_least_turn():
+    """Where joint 7 is near its limit; else it would turn by half a turn, so that there is room to go on."""
+    near = hand(with_joints(q7=2.6))
+    assert near.nearest_turn(axis(-0.1)) == pytest.approx(-0.1)  # joint 7 ends at 2.7
+    assert near.turn_to(axis(-0.1)) == pytest.approx(np.pi - 0.1)
+    assert near.nearest_turn(axis(-0.4)) == pytest.approx(np.pi - 0.4)  # 3.0 is beyond the limit
+
+
 def test_a_hand_turns_by_joint_7_however_it_is_tilted():
     tilted = hand(
         eef_rotation=DOWN

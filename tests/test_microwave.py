@@ -521,3 +521,29 @@ def test_a_mug_is_only_left_where_it_stays(kitchen: Simulator, depth: float, sta
         kitchen.step(REST)
     kitchen.refresh()
     assert bool(microwave.inside(cup_centre(skill.hand.scene, MUG))[1] > FRONT_M) is stays
+
+
+def test_a_mug_on_top_of_the_microwave_is_not_inside(kitchen: Simulator):
+    _, plan = begin(kitchen, [0.0, 0.0, 0.9], [*OUTSIDE], door=-2.0)
+    skill = into(plan)
+    microwave, joint = skill.put_in.microwave, kitchen.data.joint(f"{MUG}_joint0")
+    joint.qpos[:3] += microwave.outside(np.array([-0.035, -0.03, 0.25])) - cup_centre(skill.hand.scene, MUG)
+    kitchen.refresh()
+    assert not skill.put_in.inside()
+    assert skill.push_in.way() is None
+
+
+def test_a_mug_that_slips_out_is_pushed_back_by_the_hand_behind_it(
+    kitchen: Simulator, monkeypatch: pytest.MonkeyPatch
+):
+    """Coming to push it properly takes longer than the mug takes to fall."""
+    _, plan = begin(kitchen, [0.0, 0.0, 0.9], [*OUTSIDE], door=-2.0)
+    skill = into(plan)
+    microwave, joint = skill.put_in.microwave, kitchen.data.joint(f"{MUG}_joint0")
+    joint.qpos[:3] += microwave.outside(np.array([-0.05, -0.085, 0.079])) - cup_centre(skill.hand.scene, MUG)
+    kitchen.refresh()
+    for depth, nudges in ((-0.16, True), (-0.3, False)):
+        hand = microwave.outside(np.array([-0.05, depth, 0.09]))
+        monkeypatch.setattr(type(skill.hand.scene), "eef_position", property(lambda scene, hand=hand: hand))
+        action = skill.act()
+        assert bool(action[:3] @ microwave.inwards > 0.9 and action[6] == CLOSE) is nudges

@@ -44,10 +44,11 @@ LEAD_M = 0.045
 AJAR_RAD, PULLED_RAD = -0.28, -0.45
 """A door that is open less is pulled by its bar, and how far."""
 BAR_AT_M, BAR_OUT_M, BAR_BELOW_TOP_M = 0.238, 0.064, 0.028
-"""Where the grip site holds the bar: from the hinge along the door, off it, below its upper edge; a little
-further off than the bar is, so that the palm, beside which the door ends higher, clears it."""
-BAR_PLAY_M, OFF_BAR_M, BAR_TURN_RAD = 0.012, 0.03, 0.15
-"""How far off that the fingers come down and close, and how far they may be that hold it."""
+"""Where the grip site holds the bar: so far along the door, off the plane through its hinge and below its
+top; a centimetre beyond the middle of the bar, since the palm has to clear the door, which is higher."""
+BAR_PLAY_M, BAR_TURN_RAD, OFF_BAR_M = 0.012, 0.15, 0.03
+"""How far off that and up to which missing turn the hand comes down and closes, how far off it may be that
+holds the bar."""
 BAR_STEPS = 25.0
 BACK_OUT_M, RISE_M = 0.05, 0.1
 CLOSED_M = 0.02

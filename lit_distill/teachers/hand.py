@@ -55,6 +55,8 @@ BELOW_TOP_M = 0.003
 BLOCKED_OPENING_M = 0.012
 """Firmly closed fingers that are still so far apart have something between them."""
 JOINT_7_LIMIT_RAD, JOINT_7_HARD_LIMIT_RAD, JOINT_7_FURTHEST_RAD = 2.6, 2.85, 2.75
+"""Up to where turns about the vertical are planned, where turns to an orientation may end, and how far turns
+go that would have to end beyond the first; the joint stops at 2.9."""
 JOINT_7_EASY_RAD, JOINT_7_EASY_COST = 2.3, 4.0
 """No limit decides between the ways round but what each radian from the easy range on costs, where the hand
 closes and after the turn that follows: at a limit small errors would change the way, and change it back."""
@@ -228,6 +230,16 @@ class Hand:
             then: a turn that is to follow, which joint 7 has to allow as well, one way round or the other.
         """
         return min(self._half_turns(axis), key=lambda turn: self._effort(turn, then))
+
+    def nearest_turn(self, axis: np.ndarray) -> float:
+        """The least turn (rad) that makes the fingers close along `axis` [3], wherever it leaves joint 7.
+
+        For a hand that need not turn further then: near its limit joint 7 stays where it is.
+        """
+        joint_7 = float(self.scene.joints[6])
+        turns = self._half_turns(axis)
+        allowed = [turn for turn in turns if abs(joint_7 - turn) < JOINT_7_HARD_LIMIT_RAD]
+        return min(allowed, key=abs) if allowed else self.turn_to(axis)
 
     def effort(self, axis: np.ndarray) -> float:
         """What `turn_to` such a direction [3] costs, rad: the turn, and where it brings joint 7."""

@@ -10,7 +10,7 @@ from lit_distill.teachers.destinations import Placement
 from lit_distill.teachers.grasp import DOWN, Grasp
 from lit_distill.teachers.hand import FINGERTIP_M
 from lit_distill.teachers.hand_box import Boxes, hits, overlapped
-from lit_distill.teachers.microwave import FLOOR_M, FRONT_M
+from lit_distill.teachers.microwave import CEILING_M, FLOOR_M, FRONT_M
 from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, MUGS, handle_direction, mug_grasps
 from lit_distill.teachers.mug_holds import cup_centre, leans, lies
 from lit_distill.teachers.pushing import FINGERS_HALF_DEPTH_M, FINGERS_HALF_M, Push
@@ -31,6 +31,7 @@ may be below the floor without having to rise."""
 PUSH_IN_BESIDE_M, THROUGH_M = 0.04, 0.14
 """How far beside the straight way they still push it in, and how far from where they begin."""
 OVER_AXIS_M = 0.02
+"""Fingertips so far above the axis of a lying mug that is on the floor already slip over it."""
 ANGLES_RAD = np.radians([0.0, 30.0, -30.0, 60.0, -60.0])
 """Directions in which a mug may be pushed, from straight out of the microwave."""
 BEHIND_M, BELOW_TOP_M, ABOVE_TABLE_M = 0.012, 0.035, 0.005
@@ -116,7 +117,8 @@ class PushIn(PushByDoor):
         corners = microwave.inside(scene.corners(self.target))
         low, high = corners.min(axis=0), corners.max(axis=0)
         right = float(microwave.inside(cup_centre(scene, self.target))[0])
-        if high[1] < FRONT_M + ENTERED_M or not IN_OPENING_M[0] < right < IN_OPENING_M[1]:
+        through = high[2] < CEILING_M and IN_OPENING_M[0] < right < IN_OPENING_M[1]
+        if high[1] < FRONT_M + ENTERED_M or not through:
             return None
         inwards, axis = microwave.inwards, scene.rotation(microwave.name)[:, 0]
         approach = np.cos(LEAN_IN_RAD) * DOWN + np.sin(LEAN_IN_RAD) * inwards

@@ -23,7 +23,7 @@ from lit_distill.teachers.hand import (
     Hand,
 )
 from lit_distill.teachers.hand_box import Boxes, hits
-from lit_distill.teachers.microwave import ALIGNED_M, FLOOR_M, FRONT_M, REST_M, Microwave
+from lit_distill.teachers.microwave import ALIGNED_M, CEILING_M, FLOOR_M, FRONT_M, REST_M, Microwave
 from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M
 from lit_distill.teachers.mug_holds import MugHold, cup_centre, held_by_handle, leans, lies, mug_hold
 from lit_distill.teachers.pick_place import AROUND_M, RELEASE_STEPS, PickPlace
@@ -175,7 +175,8 @@ class PutInMicrowave(CarryByDoor):
         pushed = origin + max(0.0, sticks_out)
         opened = self.microwave.angle < OPEN_RAD  # else the hand could not get at the mug any more
         caught = opened and sticks_out > 0.0 and corners[:, 0].max() > RIGHT_WALL_M
-        on_floor = corners[:, 2].min() > FLOOR_M - RELEASE_M and centre > LEAST_INWARDS_M
+        low, high = corners[:, 2].min(), corners[:, 2].max()
+        on_floor = low > FLOOR_M - RELEASE_M and high < CEILING_M and centre > LEAST_INWARDS_M
         return bool(on_floor and pushed > REGION_M and not caught)
 
     def holds(self) -> bool:
