@@ -246,6 +246,19 @@ def test_a_folded_arm_is_not_stranded_and_a_wrist_that_flips_over_is():
     assert hand(with_joints(q4=-3.06)).stranded()
 
 
+@pytest.mark.parametrize(
+    ("joint_5", "velocity", "returning"),
+    [(-1.3, 0.3, True), (-1.3, -0.3, False), (-1.3, 0.0, False), (1.3, -0.3, True), (-0.5, 0.3, False)],
+)
+def test_a_wrist_that_was_nearly_flipped_and_comes_back_is_returning(
+    joint_5: float, velocity: float, returning: bool
+):
+    """Whoever goes home until it is no longer stranded, and then on, is stranded again in the next steps."""
+    velocities = np.zeros(7)
+    velocities[4] = velocity
+    assert hand(with_joints(q5=joint_5), joint_velocities=velocities).returning() is returning
+
+
 def test_beyond_its_reach_the_hand_leans_outwards():
     near, far = np.array([0.6, 0.0, 0.1]), np.array([0.83, 0.0, 0.1])
     np.testing.assert_allclose(hand().leaning(near), [0.0, 0.0, -1.0])

@@ -491,6 +491,22 @@ def test_a_mug_held_low_at_the_front_is_taken_back_before_it_is_turned(
     assert abs(action[5]) < 0.05
 
 
+def test_a_mug_held_above_the_opening_is_taken_back_before_it_goes_down(
+    kitchen: Simulator, monkeypatch: pytest.MonkeyPatch
+):
+    """A hand over the top of the microwave pressed on it until the end."""
+    scene, plan = begin(kitchen, [0.0, 0.0, 1.1], [1.0, 0.0, 0.0, 0.0])
+    joint = kitchen.data.joint(f"{MUG}_joint0")
+    joint.qpos[:3] = 0.0, 0.0, 1.1
+    kitchen.refresh()
+    put_in, controller = into(plan).put_in, kitchen.controller
+    monkeypatch.setattr(put_in, "_where", lambda target: (-0.035, 0.03, 0.1, 0.0))
+    monkeypatch.setattr(controller, "gripper_command", np.ones_like(controller.gripper_command))
+    action = put_in._place(scene.extent(MUG), put_in.destination.placement(), {})
+    assert action[:3] @ put_in.microwave.inwards < -0.5
+    assert abs(action[2]) < 0.1
+
+
 def test_a_hand_askew_to_the_handle_is_turned_square_to_the_front(
     kitchen: Simulator, monkeypatch: pytest.MonkeyPatch
 ):

@@ -85,6 +85,8 @@ JOINT_5_RAD, JOINT_6_RAD = (-0.4, 0.4), (1.9, 2.2)
 """Where the wrist's joints are without any tilt, which adds to both ends; near the base, where the arm is
 folded, joint 6 is further. Beyond, the wrist is flipped over: the hand may point down, but soon runs into a
 limit."""
+RETURNING_RAD, RETURNING_RAD_S = 0.4, 0.05
+"""So far from a flipped wrist, and so fast, joint 5 is on its way home."""
 IN_LINE_RAD = 0.8
 """A hand that continues the forearm to this angle is turned by joint 5 as well as by joint 7."""
 STRAIGHT_RAD, RISE_M = -0.47, 0.02
@@ -213,6 +215,12 @@ class Hand:
         free = tilted + self.wrist_play()
         level = JOINT_5_RAD[0] - free < joints[4] < JOINT_5_RAD[1] + free
         return not (level and JOINT_6_RAD[0] - tilted < joints[5] < folded + tilted)
+
+    def returning(self) -> bool:
+        """Whether joint 5 is on its way home from where the wrist flips over: left there, it goes back."""
+        joint_5, velocity = float(self.scene.joints[4]), float(self.scene.joint_velocities[4])
+        free = JOINT_5_RAD[1] + MAX_TILT_RAD + self.wrist_play() - RETURNING_RAD
+        return bool(abs(joint_5) > free and velocity * np.sign(joint_5) < -RETURNING_RAD_S)
 
     def wrist_play(self) -> float:
         """How far (rad) joint 5 may turn beyond a tilt: a hand in line with the forearm only rolls by it."""

@@ -38,7 +38,7 @@ CORNER_M, SWEPT_M, CORNER_DEPTH_M, NARROW_RAD = -0.1, -0.06, 0.2, -0.8
 front; and how far the door is shut at most to bring it out."""
 IN_THE_AIR_M = 0.06
 """A mug that is so high above the table and touches a finger hangs on it."""
-EDGE_M, BEHIND_M, BESIDE_M, AT_HEIGHT_M, NUDGE_M = (-0.115, -0.07), (0.03, 0.13), 0.05, (0.03, 0.14), 0.05
+EDGE_M, BEHIND_M, BESIDE_M, AT_HEIGHT_M, NUDGE_M = (-0.115, -0.075), (0.03, 0.13), 0.05, (0.03, 0.14), 0.05
 """Where the middle of a mug is that stands on the edge and may slip out, how far behind and beside it and at
 what height the hand is that just pushes it back in, and how far ahead that is sent."""
 JAMMED_RAD = 0.75
@@ -77,11 +77,14 @@ class MugIntoMicrowave:
     def act(self) -> np.ndarray:
         """See `Skill`."""
         microwave = self.put_in.microwave
+        gripper = CLOSE if self.put_in.held() else OPEN
         if self.hand.stranded(JAMMED_RAD) and microwave.touches_arm():
-            gripper = CLOSE if self.put_in.held() else OPEN
             return self.hand.servo(-BACK_OUT_M * microwave.inwards, 0.0, gripper)
+        if self.hand.returning():
+            return self.hand.go_home(gripper)
         if not self.put_in.held():
-            if self.push_in.pushes() and not (self.put_in.inside() and self.push_in.deep()):
+            far_enough = self.push_in.deep() or microwave.touches_arm()
+            if self.push_in.pushes() and not (self.put_in.inside() and far_enough):
                 return self.push_in.act()
             if self._slips_out():
                 return self.hand.reach(NUDGE_M * microwave.inwards, np.zeros(3), CLOSE)

@@ -30,8 +30,8 @@ from lit_distill.teachers.pick_place import AROUND_M, RELEASE_STEPS, PickPlace
 from lit_distill.teachers.pushing import Push
 from lit_distill.teachers.vectors import orientation
 
-LEAST_INWARDS_M = -0.075
-"""A mug whose middle is so deep stays inside when it is let go; the door pushes it further. From -0.08 on one
+LEAST_INWARDS_M = -0.08
+"""A mug whose middle is so deep stays inside when it is let go; the door pushes it further. Less deep, one
 whose handle is outside slides, and tips over the edge."""
 REGION_M = -0.072
 """How deep the mug's origin has to be in the end, unless it lies with its base to the door; LIBERO's region
@@ -259,6 +259,8 @@ class PutInMicrowave(CarryByDoor):
             offset = np.array([ROUND_DOOR_M, 0.0, max(offset[2], RISE_M)])
         elif foremost > -AT_LIP_M and bottom < BELOW_FLOOR_M:
             offset[0] = yaw = 0.0  # before the step up to the floor: back out and rise, then turn
+        elif foremost > -AT_LIP_M and self.microwave.inside(target.high)[2] > CEILING_M:
+            offset[0] = offset[2] = yaw = 0.0  # above the opening: back out before it goes down
         elif foremost > 0.0 or (LOWEST_ENTRY_M < bottom < HIGHEST_ENTRY_M and aligned):
             offset[1] = left
             if left < 2 * RELEASE_M:
