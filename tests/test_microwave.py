@@ -495,7 +495,7 @@ def test_a_mug_held_above_the_opening_is_taken_back_before_it_goes_down(
     kitchen: Simulator, monkeypatch: pytest.MonkeyPatch
 ):
     """A hand over the top of the microwave pressed on it until the end."""
-    scene, plan = begin(kitchen, [0.0, 0.0, 1.1], [1.0, 0.0, 0.0, 0.0])
+    scene, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0])
     joint = kitchen.data.joint(f"{MUG}_joint0")
     joint.qpos[:3] = 0.0, 0.0, 1.1
     kitchen.refresh()
@@ -527,7 +527,7 @@ def test_a_mug_is_only_left_where_it_stays(kitchen: Simulator, depth: float, sta
     _, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0], door=-2.0)
     skill = into(plan)
     microwave, joint = skill.put_in.microwave, kitchen.data.joint(f"{MUG}_joint0")
-    joint.qpos[3:] = np.sqrt(0.5) * np.array([1.0, 0.0, 0.0, 1.0])
+    joint.qpos[3:] = OUTSIDE
     kitchen.refresh()
     offset = np.array([-0.035, depth, 0.085]) - microwave.inside(cup_centre(skill.hand.scene, MUG))
     joint.qpos[:3] += microwave.turned(offset)

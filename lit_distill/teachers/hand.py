@@ -313,9 +313,9 @@ class Hand:
         """Whether nothing keeps the closed fingers apart: what they hold they cannot push with."""
         return self.closed() and self.scene.opening < BLOCKED_OPENING_M
 
-    def at_rest(self) -> bool:
-        """Whether the arm does not move."""
-        return bool(np.abs(self.scene.joint_velocities).max() < AT_REST_RAD_S)
+    def at_rest(self, slower_than: float = AT_REST_RAD_S) -> bool:
+        """Whether no joint moves, or none faster than this (rad/s)."""
+        return bool(np.abs(self.scene.joint_velocities).max() < slower_than)
 
     def within_reach(self, point: np.ndarray) -> bool:
         """Whether the hand, leaning if need be, can bring the grip site to a point [3]."""

@@ -83,8 +83,9 @@ class MugIntoMicrowave:
         if self.hand.returning():
             return self.hand.go_home(gripper)
         if not self.put_in.held():
-            far_enough = self.push_in.deep() or microwave.touches_arm()
-            if self.push_in.pushes() and not (self.put_in.inside() and far_enough):
+            if self.push_in.pushes() and not (
+                self.put_in.inside() and (self.push_in.deep() or microwave.touches_arm())
+            ):
                 return self.push_in.act()
             if self._slips_out():
                 return self.hand.reach(NUDGE_M * microwave.inwards, np.zeros(3), CLOSE)
@@ -136,8 +137,8 @@ class MugIntoMicrowave:
             return self.push_in
         by_door, otherwise = self.put_in.blocked()
         ajar = self.put_in.microwave.angle > OPEN_ENOUGH_RAD
-        door_alone = (by_door and not otherwise) or self.push_in.has_room_beside_door()
-        if self.make_room.goes_on(door_alone and ajar):
+        door_alone = ajar and ((by_door and not otherwise) or self.push_in.has_room_beside_door())
+        if self.make_room.goes_on(door_alone):
             return self.make_room
         if not by_door and not otherwise:
             return self.put_in

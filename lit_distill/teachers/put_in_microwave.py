@@ -121,9 +121,8 @@ class CarryByDoor(PickPlace):
 
     def _stopped(self, error: np.ndarray) -> bool:
         """See `PickPlace`: against the door, which yields, it never stands still; closing, it goes on."""
-        slow = float(np.abs(self.scene.joint_velocities).max()) < HELD_UP_RAD_S
         closing = self.scene.closing_command > OPEN and float(np.linalg.norm(error)) < AT_GRASP_M
-        return slow or closing
+        return closing or self.hand.at_rest(HELD_UP_RAD_S)
 
     def _in_the_way(self, obstacles: dict[str, Obstacle]) -> list[Extent]:
         around = [self.microwave.door_extent()] if obstacles else []  # there is room around the goal
