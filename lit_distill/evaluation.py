@@ -26,7 +26,7 @@ from lit_distill.ranks import Ranks, run_shared
 from lit_distill.rollout import Episode
 from lit_distill.schema import CHUNK_LENGTH, OUTCOMES
 from lit_distill.sim.environment import ORIGINAL
-from lit_distill.sim.states import OFFICIAL, SPLITS, load_initial_state
+from lit_distill.sim.states import OFFICIAL, SPLITS, check_task
 from lit_distill.tasks import get_task
 from lit_distill.teachers.cost import QueryCost
 from lit_distill.workers import EpisodeError, EpisodeJob, check_run_settings, patience_s
@@ -160,9 +160,9 @@ def evaluate(
 
     Raises:
         Refusal: the teacher that acts cannot act in this task.
-        LitDistillError: no such task or states.
+        LitDistillError: no such task or states, or states that do not fit it.
     """
-    load_initial_state(get_task(task), protocol.split, protocol.episodes - 1)  # refused before any rollout
+    check_task(get_task(task), protocol.split, protocol.episodes - 1)
     patience = patience_s(actor, task, protocol.execute_steps)
     jobs = [
         EpisodeJob(

@@ -25,7 +25,7 @@ from lit_distill.runtime import Policy
 from lit_distill.schema import CHUNK_LENGTH, Observation
 from lit_distill.sim.environment import ORIGINAL
 from lit_distill.sim.simulator import Simulator
-from lit_distill.sim.states import SPLITS, load_initial_state
+from lit_distill.sim.states import SPLITS, check_task
 from lit_distill.tasks import get_task
 from lit_distill.workers import EpisodeJob, check_run_settings, run_episodes
 
@@ -85,7 +85,7 @@ def check_agreement(
     Raises:
         LitDistillError: They do not agree; says in which, and by how much.
     """
-    load_initial_state(get_task(task), SPLIT, check.episodes - 1)  # refused before any rollout
+    check_task(get_task(task), SPLIT, check.episodes - 1)
     if student_sha256(folder) != student_sha256(checkpoint):
         raise LitDistillError(f"{checkpoint}: model.safetensors does not hold its weights; report this")
     student, exported = StudentActor(checkpoint), ExportedActor(str(folder), precision=precision)

@@ -73,11 +73,24 @@ def check_bddl(bddl: Path) -> None:
     """
     problem = read_problem(bddl)
     check_predicates(problem)
-    configure_gl()
-    logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
+    _before_libero()
     from lit_distill.sim.problems import check_problem
 
     check_problem(problem)
+
+
+def initial_state_shapes(bddl: Path) -> tuple[tuple[int], tuple[int, int]]:
+    """Shapes of the state and of the fixtures' poses that fit a BDDL file; imports LIBERO."""
+    _before_libero()
+    from lit_distill.sim.problems import state_shapes
+
+    return state_shapes(read_problem(bddl))
+
+
+def _before_libero() -> None:
+    """What has to be set before LIBERO is imported."""
+    configure_gl()
+    logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
 
 
 def make_environment(bddl: Path, image_size: int, joint_noise: bool = False, meshes: str = ORIGINAL) -> Any:

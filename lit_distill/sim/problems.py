@@ -1,4 +1,4 @@
-"""What only LIBERO's classes know about a BDDL file: categories, their regions, what opens and what switches.
+"""What only LIBERO's classes know about a BDDL file: categories, regions, what opens and switches, joints.
 
 Imports LIBERO; called where an environment is made, before it is made.
 """
@@ -9,6 +9,10 @@ from typing import Any
 
 from lit_distill.tasks.bddl import Predicate, Problem, nearest
 
+ARM_AND_GRIPPER_JOINTS = 9
+FREE_JOINT = 7, 6
+"""Positions and velocities of what moves freely; every other joint has one of each."""
+
 
 def check_problem(problem: Problem) -> None:
     """Refuse what LIBERO has no class for, and predicates of things that they do not apply to.
@@ -16,12 +20,7 @@ def check_problem(problem: Problem) -> None:
     Raises:
         LitDistillError: names file, line and reason.
     """
-    things = {
-        name: _build(problem, name, category, fixed)
-        for kind, fixed in ((problem.fixtures, True), (problem.objects, False))
-        for name, category in kind.items()
-        if name != problem.workspace
-    }
+    things = _things(problem)
     regions = {name: _regions(thing) for name, thing in things.items()}
     for predicate in (*problem.start, *problem.goal):
         for argument in predicate.arguments:
@@ -33,6 +32,29 @@ def check_problem(problem: Problem) -> None:
                     f"{predicate}: {owner} has no region {_own(argument, owner)}; it has: {known}",
                 )
         _check_applies(problem, predicate, things, regions)
+
+
+def state_shapes(problem: Problem) -> tuple[tuple[int], tuple[int, int]]:
+    """Shapes of `InitialState.state` and `InitialState.fixtures` that fit a problem.
+
+    Raises:
+        LitDistillError: LIBERO has no class for a thing; names file and line.
+    """
+    things = _things(problem)
+    of_parts = sum(len(thing.worldbody.findall(".//joint")) for thing in things.values())
+    joints, free = ARM_AND_GRIPPER_JOINTS + of_parts, len(problem.objects)
+    fixtures = len(things) - free
+    return (1 + 2 * joints + sum(FREE_JOINT) * free,), (fixtures, 7)
+
+
+def _things(problem: Problem) -> dict[str, Any]:
+    """Name -> an instance of LIBERO's class, of every fixture and object but the workspace."""
+    return {
+        name: _build(problem, name, category, fixed)
+        for kind, fixed in ((problem.fixtures, True), (problem.objects, False))
+        for name, category in kind.items()
+        if name != problem.workspace
+    }
 
 
 def _build(problem: Problem, name: str, category: str, fixed: bool) -> Any:

@@ -22,7 +22,7 @@ from lit_distill.sim import transfer
 from lit_distill.sim.chunks import ChunkResult, run_chunk
 from lit_distill.sim.environment import ORIGINAL, make_environment
 from lit_distill.sim.imagination import Imagination
-from lit_distill.sim.states import InitialState, draw_command, fixture_bodies, states_file
+from lit_distill.sim.states import InitialState, check_fits, fixture_bodies
 from lit_distill.tasks import Task
 
 SETTLE_STEPS = 10
@@ -107,7 +107,8 @@ class Simulator:
 
     def place(self, initial_state: InitialState) -> None:
         """Set a state as it was drawn, before anything settles: the first half of `reset`."""
-        self._check_fits(initial_state)
+        shapes = (1 + self.model.nq + self.model.nv,), (len(self.fixtures), 7)
+        check_fits(self.task, initial_state, shapes)
         self.imagination.forget()
         self._mujoco.mj_resetData(self.model, self.data)
         self.model.body_pos[self.fixtures] = initial_state.fixtures[:, :3]
@@ -117,21 +118,6 @@ class Simulator:
         self.data.qpos[:] = initial_state.state[1 : 1 + self.model.nq]
         self.data.qvel[:] = initial_state.state[1 + self.model.nq :]
         self._mujoco.mj_forward(self.model, self.data)
-
-    def _check_fits(self, initial_state: InitialState) -> None:
-        found = initial_state.state.shape, initial_state.fixtures.shape
-        needed = (1 + self.model.nq + self.model.nv,), (len(self.fixtures), 7)
-        if found != needed:
-            raise LitDistillError(
-                f"{states_file(self.task)}: initial state {initial_state.name} has shapes {found[0]} and "
-                f"{found[1]} (fixtures), {self.task.name} needs {needed[0]} and {needed[1]}; "
-                f"`{draw_command(self.task)}` draws them again"
-            )
-        if not (np.isfinite(initial_state.state).all() and np.isfinite(initial_state.fixtures).all()):
-            raise LitDistillError(
-                f"{states_file(self.task)}: initial state {initial_state.name} holds numbers that are not "
-                f"finite; `{draw_command(self.task)}` draws them again"
-            )
 
     def step_chunk(self, actions: np.ndarray, on_step: Callable[[], None] | None = None) -> ChunkResult:
         """Execute a chunk; see `run_chunk`."""

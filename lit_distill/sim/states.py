@@ -23,7 +23,13 @@ import numpy as np
 
 from lit_distill.atomic import atomic_file
 from lit_distill.errors import LitDistillError
-from lit_distill.sim.environment import PLACEMENT_TRIES, check_bddl, make_environment, numpy_seed
+from lit_distill.sim.environment import (
+    PLACEMENT_TRIES,
+    check_bddl,
+    initial_state_shapes,
+    make_environment,
+    numpy_seed,
+)
 from lit_distill.tasks import STATES_FOLDER, Task, get_task
 from lit_distill.tasks.official import OFFICIAL_SUITES, suite_tasks
 
@@ -191,7 +197,7 @@ def load_initial_state(task: Task, split: str, index: int) -> InitialState:
 
 
 def check_task(task: Task, split: str, last: int) -> None:
-    """Before any rollout: could LIBERO build it, can its goal hold, are its initial states there?
+    """Before any rollout: could LIBERO build it, can its goal hold, do its initial states fit it?
 
     Args:
         task: any; the BDDL files of the table and of LIBERO are known to be right.
@@ -203,7 +209,35 @@ def check_task(task: Task, split: str, last: int) -> None:
     """
     if task.is_file:
         check_bddl(task.bddl)
-    load_initial_state(task, split, last)
+    shapes = initial_state_shapes(task.bddl)
+    for index in range(last + 1):
+        check_fits(task, load_initial_state(task, split, index), shapes)
+
+
+def check_fits(
+    task: Task, initial_state: InitialState, needed: tuple[tuple[int, ...], tuple[int, ...]]
+) -> None:
+    """Refuse an initial state that is not of this task.
+
+    Args:
+        task: whose state it should be.
+        initial_state: as it was read.
+        needed: shapes of its state and of its fixtures.
+
+    Raises:
+        LitDistillError: another shape, or numbers that are not finite; names the file and the remedy.
+    """
+    if (found := (initial_state.state.shape, initial_state.fixtures.shape)) != needed:
+        raise LitDistillError(
+            f"{states_file(task)}: initial state {initial_state.name} has shapes {found[0]} and {found[1]} "
+            f"(fixtures), {task.name} needs {needed[0]} and {needed[1]}; `{draw_command(task)}` draws them "
+            "again"
+        )
+    if not (np.isfinite(initial_state.state).all() and np.isfinite(initial_state.fixtures).all()):
+        raise LitDistillError(
+            f"{states_file(task)}: initial state {initial_state.name} holds numbers that are not finite; "
+            f"`{draw_command(task)}` draws them again"
+        )
 
 
 def files_sha256(task: Task) -> dict[str, str]:

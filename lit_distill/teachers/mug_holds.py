@@ -69,7 +69,7 @@ def mug_hold(scene: Scene, name: str) -> MugHold | None:
     elevation = float(np.arctan2(handle[2], handle @ outwards))
     if not LOWEST_RAD < elevation < HIGHEST_RAD:
         return None
-    position = origin + rotation @ np.array(shape.handle)
+    position = mug_handle(scene, name)
     position[2] = max(position[2], scene.surface + LOWEST_M)
     return MugHold(Grasp(position, along, HANDLE_LENGTH_M), outwards, lying=True)
 
@@ -101,3 +101,8 @@ def cup_centre(scene: Scene, name: str) -> np.ndarray:
     """Point [3] on a mug's axis half way up."""
     shape = MUGS[scene.category(name)]
     return scene.position(name) + scene.rotation(name) @ np.array([*shape.axis_xy, 0.5 * shape.rim_height])
+
+
+def mug_handle(scene: Scene, name: str) -> np.ndarray:
+    """Point [3] in the middle of a mug's handle."""
+    return scene.position(name) + scene.rotation(name) @ np.array(MUGS[scene.category(name)].handle)

@@ -12,7 +12,7 @@ from lit_distill.teachers.hand import FINGERTIP_M
 from lit_distill.teachers.hand_box import Boxes, hits, overlapped
 from lit_distill.teachers.microwave import CEILING_M, FLOOR_M, FRONT_M
 from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, MUGS, handle_direction, mug_grasps
-from lit_distill.teachers.mug_holds import cup_centre, leans, lies
+from lit_distill.teachers.mug_holds import cup_centre, leans, lies, mug_handle
 from lit_distill.teachers.pushing import FINGERS_HALF_DEPTH_M, FINGERS_HALF_M, Push
 from lit_distill.teachers.put_in_microwave import WAY_M, CarryByDoor
 from lit_distill.teachers.vectors import orientation
@@ -33,7 +33,8 @@ PUSH_IN_BESIDE_M, THROUGH_M = 0.04, 0.14
 OVER_AXIS_M = 0.02
 """Fingertips so far above the axis of a lying mug that is on the floor already slip over it."""
 ANGLES_RAD = np.radians([0.0, 30.0, -30.0, 60.0, -60.0])
-"""Directions in which a mug may be pushed, from straight out of the microwave."""
+ASIDE_ANGLES_RAD = np.radians([0.0, 30.0, -30.0, 60.0, -60.0, 90.0, -90.0, 120.0, -120.0])
+"""Directions in which a mug may be pushed, from straight out of the microwave; away from other things too."""
 BEHIND_M, BELOW_TOP_M, ABOVE_TABLE_M = 0.012, 0.035, 0.005
 """Where they begin to push it: behind it, and as low as the palm, which is above the mug, allows."""
 ONWARDS_M = 0.08
@@ -77,15 +78,21 @@ class PushAway(PushByDoor):
 
     def way(self) -> Push | None:
         """The most direct way out for which there is room for the hand, None if there is none."""
+        boxes = self.scene.geom_boxes(self._geoms)
+        microwave = self.scene.geom_boxes(self.scene.geoms(self.microwave.name))
+        aside = self._way_past(boxes, ASIDE_ANGLES_RAD, boxes)
+        return aside or self._way_past(microwave, ANGLES_RAD, boxes)
+
+    def _way_past(self, others: Boxes, angles: np.ndarray, boxes: Boxes) -> Push | None:
+        """`way` at one of some angles [n] that leads past others, where all boxes leave the hand room."""
         scene = self.scene
         mug = scene.extent(self.target)
         height = max(mug.top - BELOW_TOP_M, scene.surface + ABOVE_TABLE_M) + FINGERTIP_M
-        right, boxes = scene.rotation(self.microwave.name)[:, 0], scene.geom_boxes(self._geoms)
-        microwave = scene.geom_boxes(scene.geoms(self.microwave.name))
-        for angle in ANGLES_RAD:
+        right = scene.rotation(self.microwave.name)[:, 0]
+        for angle in angles:
             direction = np.sin(angle) * right - np.cos(angle) * self.microwave.inwards
             ahead = FREE_AHEAD_M * direction
-            if overlapped(mug.low + ahead, mug.high + ahead, microwave):
+            if overlapped(mug.low + ahead, mug.high + ahead, others):
                 continue
             for axis in (np.array([-direction[1], direction[0], 0.0]), right):
                 along = abs(float(axis @ direction))
@@ -158,7 +165,7 @@ class Roll(PushByDoor):
         """See `PushByDoor`."""
         scene, name = self.scene, self.target
         shape, rotation = MUGS[scene.category(name)], scene.rotation(name)
-        handle = scene.position(name) + rotation @ np.array(shape.handle)
+        handle = mug_handle(scene, name)
         centre, behind = cup_centre(scene, name), shape.rim_radius + ROLL_BEHIND_M
         leaning = leans(scene, name)
         if leaning or handle[2] > centre[2]:

@@ -25,7 +25,15 @@ from lit_distill.teachers.hand import (
 from lit_distill.teachers.hand_box import Boxes, hits
 from lit_distill.teachers.microwave import ALIGNED_M, CEILING_M, FLOOR_M, FRONT_M, REST_M, Microwave
 from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M
-from lit_distill.teachers.mug_holds import MugHold, cup_centre, held_by_handle, leans, lies, mug_hold
+from lit_distill.teachers.mug_holds import (
+    MugHold,
+    cup_centre,
+    held_by_handle,
+    leans,
+    lies,
+    mug_handle,
+    mug_hold,
+)
 from lit_distill.teachers.pick_place import AROUND_M, RELEASE_STEPS, PickPlace
 from lit_distill.teachers.pushing import Push
 from lit_distill.teachers.vectors import orientation
@@ -78,7 +86,8 @@ FINGER_CORNER_M = 0.02
 AT_GRASP_M, HELD_UP_RAD_S = 0.04, 0.03
 """How near to a grasp fingers that have begun to close go on, and joint velocity below which a hand that has
 not reached it yet is held up."""
-RISE_M = 0.05
+RISE_M, LIFTED_M = 0.05, 0.015
+"""How far ahead a rising hand is sent, and how high above the table the mug is that rises with it."""
 MARGIN_M, DOOR_MARGIN_M = 0.008, 0.02
 """Distance that the hand keeps from things, and from the door."""
 
@@ -115,9 +124,21 @@ class CarryByDoor(PickPlace):
         return apart and self.hand.around(self.scene.extent(self.target), AROUND_M)
 
     def _withdraw(self) -> np.ndarray:
-        """Action [7] of fingers that surround the mug: they part, then they rise."""
-        rise = RISE_M if self.scene.closing_command <= OPEN else 0.0
-        return self.hand.servo(np.array([0.0, 0.0, rise]), 0.0, OPEN)
+        """Action [7] of fingers that surround the mug: they part, then they rise; off one they lift."""
+        if self.scene.closing_command > OPEN:
+            return self.hand.wait(OPEN)
+        if self._lifts():
+            closes = self.scene.eef_rotation[:, 0]
+            handle = mug_handle(self.scene, self.target) - self.scene.eef_position
+            return self.hand.servo((handle @ closes) * closes - [0.0, 0.0, RISE_M], 0.0, OPEN)
+        return self.hand.servo(np.array([0.0, 0.0, RISE_M]), 0.0, OPEN)
+
+    def _lifts(self) -> bool:
+        """Whether the mug, before the microwave, hangs on a finger."""
+        scene = self.scene
+        foremost = self.microwave.inside(scene.corners(self.target))[:, 1].max()
+        lifted = scene.extent(self.target).bottom > scene.surface + LIFTED_M
+        return bool(lifted and foremost < FRONT_M and scene.fingers_touching(self.target))
 
     def _stopped(self, error: np.ndarray) -> bool:
         """See `PickPlace`: against the door, which yields, it never stands still; closing, it goes on."""
@@ -243,7 +264,8 @@ class PutInMicrowave(CarryByDoor):
         if hold is None or self.scene.closing_command < FIRM_COMMAND:
             return self.hand.wait(CLOSE)
         right, foremost, bottom, left = self._where(target)
-        if leans(self.scene, self.target):
+        round_door = foremost < -AT_LIP_M and self.microwave.door_touches_arm()
+        if leans(self.scene, self.target) and not round_door:
             # It turned in the hand and would fall out: set it down, take it anew.
             down = self.microwave.turned(np.array([0.0, min(0.0, -WAIT_M - foremost), 0.0]))
             down[2] = self.scene.surface - target.bottom
@@ -254,7 +276,7 @@ class PutInMicrowave(CarryByDoor):
             offset = np.array([TURN_AT_M - right, -TURN_M - foremost, CARRY_HIGH_M - bottom])
         else:
             offset = np.array([REST_M[0] - right, -WAIT_M - foremost, CARRY_M - bottom])
-        if foremost < -AT_LIP_M and self.microwave.door_touches_arm():
+        if round_door:
             offset = np.array([ROUND_DOOR_M, 0.0, max(offset[2], RISE_M)])
         elif foremost > -AT_LIP_M and bottom < BELOW_FLOOR_M:
             offset[0] = yaw = 0.0  # before the step up to the floor: back out and rise, then turn
