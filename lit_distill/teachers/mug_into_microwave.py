@@ -19,7 +19,7 @@ from lit_distill.teachers.hand import CLOSE, OPEN, Hand
 from lit_distill.teachers.microwave import FRONT_M
 from lit_distill.teachers.mug_holds import cup_centre, leans, lies, mug_hold
 from lit_distill.teachers.push_mug import IN_OPENING_M, PushAway, PushIn, Roll
-from lit_distill.teachers.put_in_microwave import HAND_REST_M, PutInMicrowave
+from lit_distill.teachers.put_in_microwave import HAND_REST_M, OPEN_ENOUGH_RAD, PutInMicrowave
 from lit_distill.teachers.put_mug_aside import PutAside
 from lit_distill.teachers.skills import Skill
 
@@ -30,8 +30,6 @@ HAND_ROOM_M = 0.05
 """Room around a mug that is put aside, so that the hand can take it by its handle."""
 ROLLS_M = 0.06
 """A mug whose middle is so far before the front can be rolled."""
-OPEN_ENOUGH_RAD = -1.85
-"""A door that is open further is not opened for more room: whatever comes over it knocks it back so far."""
 BACK_OUT_M, LOWER_M = 0.05, 0.03
 CORNER_M, SWEPT_M, CORNER_DEPTH_M, NARROW_RAD = -0.1, -0.06, 0.2, -0.8
 """Where, to the right, a mug beside the door is in the corner, and where it no longer is; how far before the

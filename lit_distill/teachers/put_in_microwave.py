@@ -48,6 +48,8 @@ RIGHT_WALL_M = 0.066
 """A mug that sticks out and reaches further to the right is caught by the front when the door pushes it."""
 SHUT_RAD = -0.05
 """A door that is open no further has pushed what it pushes."""
+OPEN_ENOUGH_RAD = -1.85
+"""A door that is open further is not opened for more room: whatever comes over it knocks it back so far."""
 HAND_REST_M = -0.13
 """Where the hand stops, inwards in the microwave's frame: before its front."""
 WAIT_M, TURN_M = 0.045, 0.14
@@ -215,7 +217,8 @@ class PutInMicrowave(CarryByDoor):
         door = self._boxes(self.microwave.door_geoms, DOOR_MARGIN_M)
         others = self._boxes(self._but_the_door, MARGIN_M)
         blocked = self._blocked(hold.grasp, door, others)
-        if blocked[1] and not hold.grasp.leans:
+        stops = self.microwave.angle < OPEN_ENOUGH_RAD
+        if (blocked[1] or (blocked[0] and stops)) and not hold.grasp.leans:
             for lean in LEANS_RAD:
                 leaning = self._leaning(hold.grasp, lean)
                 over_mug = leaning.approach @ hold.outwards > OVER_MUG
