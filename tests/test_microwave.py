@@ -15,7 +15,7 @@ from lit_distill.teachers.hand import CLOSE, OPEN, Hand
 from lit_distill.teachers.hand_box import pointing_down
 from lit_distill.teachers.microwave import FRONT_M, Microwave
 from lit_distill.teachers.mug_grasps import mug_grasps
-from lit_distill.teachers.mug_holds import cup_centre, leans, mug_hold
+from lit_distill.teachers.mug_holds import cup_centre, leans, mug_handle, mug_hold
 from lit_distill.teachers.mug_into_microwave import CORNER_M, SWEPT_M, MugIntoMicrowave
 from lit_distill.teachers.planner import make_plan
 from lit_distill.teachers.put_in_microwave import PutInMicrowave
@@ -27,6 +27,12 @@ TASK = get_task("custom_libero_10_close_microwave")
 MUG = "porcelain_mug_1"
 UPSIDE_DOWN = [0.0, 1.0, 0.0, 0.0]
 ON_ITS_SIDE = [0.5, 0.5, -0.5, -0.5]
+LEANS_BY_THE_DOOR = [-0.0072, 0.1871, 0.9232], [0.6663, -0.3468, -0.4533, 0.48]
+OUTSIDE, INSIDE = (
+    np.sqrt(0.5) * np.array([1.0, 0.0, 0.0, 1.0]),
+    np.sqrt(0.5) * np.array([1.0, 0.0, 0.0, -1.0]),
+)
+"""Orientations of a standing mug with its handle on the side of the robot, and on that of the microwave."""
 IN_THE_CORNER = [-0.1365, 0.1622, 0.9244], [0.6575, -0.3897, -0.4331, 0.4778]
 REST = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 
@@ -202,6 +208,65 @@ def test_a_mug_that_lies_close_to_the_front_is_taken_by_a_hand_that_leans(
     assert run(kitchen, plan, 360)
 
 
+def test_beside_a_door_that_opens_no_further_the_hand_leans_to_the_handle(kitchen: Simulator):
+    """Pointing down its wrist would be over the door: fingers slipped off the mug for hundreds of steps."""
+    _, plan = begin(kitchen, *LEANS_BY_THE_DOOR, door=-2.09)
+    put_in = into(plan).put_in
+    hold = mug_hold(put_in.scene, MUG)
+    assert hold is not None
+    door, others = (put_in._boxes(geoms, 0.02) for geoms in (put_in.microwave.door_geoms, []))
+    assert put_in._blocked(hold.grasp, door, others)[0]
+    assert put_in.blocked() == (False, False)
+    assert put_in._best(hold)[0].leans
+    assert run(kitchen, plan, 300)
+
+
+def test_a_hand_that_leans_does_not_make_up_for_a_door_that_can_be_opened(
+    kitchen: Simulator, monkeypatch: pytest.MonkeyPatch
+):
+    _, plan = begin(kitchen, [0.0, 0.0, 0.9], [*OUTSIDE], door=-1.5)
+    put_in = into(plan).put_in
+    monkeypatch.setattr(put_in, "_blocked", lambda grasp, door, others: (not grasp.leans, False))
+    assert put_in.blocked() == (True, False)
+    kitchen.data.joint("microwave_1_microjoint").qpos[0] = -2.09
+    kitchen.refresh()
+    assert put_in.blocked() == (False, False)
+
+
+def test_a_mug_that_rises_with_an_open_hand_is_let_off_its_finger(
+    kitchen: Simulator, monkeypatch: pytest.MonkeyPatch
+):
+    """The hand goes to where the handle is midway between its fingers, and down; it rose and sank for ever."""
+    _, plan = begin(kitchen, [0.0, 0.0, 0.9], [*OUTSIDE], door=-2.09)
+    roll = into(plan).roll
+    closes = roll.scene.eef_rotation[:, 0]
+    beside = mug_handle(roll.scene, MUG) - 0.015 * closes
+    monkeypatch.setattr(type(roll.scene), "eef_position", property(lambda scene: beside))
+    assert roll.act()[2] > 0.5
+    monkeypatch.setattr(roll.scene, "fingers_touching", lambda name: 1)
+    assert roll.act()[2] > 0.5
+    kitchen.data.joint(f"{MUG}_joint0").qpos[2] += 0.04
+    kitchen.refresh()
+    beside = mug_handle(roll.scene, MUG) - 0.015 * closes
+    action = roll.act()
+    assert action[2] < -0.5
+    assert action[:3] @ closes > 0.3
+
+
+def test_a_mug_is_pushed_past_what_is_in_its_way(kitchen: Simulator):
+    """It was pushed half a metre along the table, the other mug before it."""
+    _, plan = begin(kitchen, [0.0, 0.0, 0.9], [*OUTSIDE], door=-2.09)
+    push_away = into(plan).push_away
+    outwards = -push_away.microwave.inwards
+    free = push_away.way()
+    assert free is not None and free.direction @ outwards > 0.99
+    mug, other = (kitchen.data.joint(f"{name}_joint0") for name in (MUG, "white_yellow_mug_1"))
+    other.qpos[:3] = mug.qpos[:3] + 0.13 * outwards
+    kitchen.refresh()
+    past = push_away.way()
+    assert past is not None and past.direction @ outwards < 0.9
+
+
 def test_a_mug_that_hangs_on_open_fingers_is_set_down_by_closing_them(
     kitchen: Simulator, monkeypatch: pytest.MonkeyPatch
 ):
@@ -341,6 +406,8 @@ def test_a_hand_that_runs_into_the_end_of_the_door_with_a_mug_goes_round_it(
     assert to_the_right @ skill.microwave.turned(np.eye(3)[0]) > 0.5
     assert abs(to_the_right @ skill.microwave.inwards) < 1e-6 < ahead
     assert to_the_right[2] > 0.3  # a hand that went down would take the door along
+    monkeypatch.setattr("lit_distill.teachers.put_in_microwave.leans", lambda scene, name: True)
+    assert skill.act()[2] > 0.3  # one that rests on the door pressed on it for ever
 
 
 def test_a_door_that_is_shut_has_pushed_the_mug_as_deep_as_it_goes(kitchen: Simulator):
@@ -405,13 +472,6 @@ def test_a_door_that_leaves_no_room_to_push_a_mug_in_is_opened(kitchen: Simulato
     skill = into(plan)
     assert skill.push_in.way() is None
     assert skill._next() is skill.make_room
-
-
-OUTSIDE, INSIDE = (
-    np.sqrt(0.5) * np.array([1.0, 0.0, 0.0, 1.0]),
-    np.sqrt(0.5) * np.array([1.0, 0.0, 0.0, -1.0]),
-)
-"""Orientations of a standing mug with its handle on the side of the robot, and on that of the microwave."""
 
 
 @pytest.mark.parametrize(("pose", "leans_over"), [(OUTSIDE, False), (INSIDE, True)])

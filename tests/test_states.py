@@ -16,7 +16,7 @@ from lit_distill.sim import states
 from lit_distill.sim.gl import configure_gl
 from lit_distill.sim.simulator import Simulator
 from lit_distill.sim.states import SPLITS, load_initial_state, state_seed
-from lit_distill.tasks import TASKS, get_task
+from lit_distill.tasks import TASKS, get_task, task_names
 from lit_distill.tasks.official import OFFICIAL_SUITES, suite_tasks
 
 TASK = get_task("custom_libero_object_ketchup")
@@ -249,6 +249,35 @@ def test_the_states_of_a_bddl_file_lie_beside_it(tmp_path: Path):
     shutil.copy(states.STATES_FOLDER / f"{TASK.name}.npz", tmp_path / "mine.npz")
     found, ours = (load_initial_state(task, "dev", 3) for task in (mine, TASK))
     np.testing.assert_array_equal(found.state, ours.state)
+
+
+@pytest.mark.libero
+@pytest.mark.parametrize("suite", ["all", *OFFICIAL_SUITES])
+def test_the_states_of_every_task_fit_what_libero_builds(suite: str):
+    for name in task_names(suite):
+        task = get_task(name)
+        for split, count in states.splits_of(task).items():
+            states.check_task(task, split, count - 1)
+
+
+@pytest.mark.libero
+def test_states_that_do_not_fit_are_refused_without_building_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Whichever task of several they are of, none of them begins."""
+    monkeypatch.setattr(states, "make_environment", None)
+    committed = arrays(TASK.name)
+    monkeypatch.setattr(states, "STATES_FOLDER", tmp_path)
+    file, again = tmp_path / f"{TASK.name}.npz", f"`python -m lit_distill draw_states --task {TASK.name}` draws"
+    np.savez(file, **(committed | {"dev_state": committed["dev_state"][:, :-1]}))
+    with pytest.raises(LitDistillError, match=rf"{file}: initial state dev/0 has shapes .* needs .*; {again}"):
+        states.check_task(TASK, "dev", 3)
+    spoilt = committed["dev_state"].copy()
+    spoilt[3, 5] = np.nan
+    np.savez(file, **(committed | {"dev_state": spoilt}))
+    states.check_task(TASK, "dev", 2)
+    with pytest.raises(LitDistillError, match=rf"{file}: initial state dev/3 holds numbers .*; {again}"):
+        states.check_task(TASK, "dev", 3)
 
 
 def test_a_bddl_file_that_cannot_be_right_is_no_task(tmp_path: Path):

@@ -36,7 +36,7 @@ from lit_distill.teachers.mug_holds import (
 )
 from lit_distill.teachers.pick_place import AROUND_M, RELEASE_STEPS, PickPlace
 from lit_distill.teachers.pushing import Push
-from lit_distill.teachers.vectors import orientation
+from lit_distill.teachers.vectors import orientation, swing, turned
 
 LEAST_INWARDS_M = -0.08
 """A mug whose middle is so deep stays inside when it is let go; the door pushes it further. Less deep, one
@@ -68,6 +68,8 @@ ASKEW_RAD = 0.35
 """A hand that would be so far from square to the front, once the mug is turned, does not fit before it."""
 ENTERS_RAD = 0.5
 """Up to which missing turn a held mug goes on into the microwave; the turn is done on the way."""
+RIGHTS_RAD, LEANS_STILL_RAD = 0.6, 0.37
+"""How far a hand leans at most to hold upright a mug that turned in it, and how far that may still lean."""
 RELEASE_M, LET_GO_M, DROP_LYING_M = 0.006, 0.01, 0.035
 """How near to where it stops the hand goes down, and how high the bottom of a mug may be that is let go: one
 that lies may tilt in the hand, so that it goes no lower."""
@@ -119,6 +121,17 @@ class CarryByDoor(PickPlace):
 
     def _held(self) -> bool:
         return self.held()
+
+    def _place(self, target: Extent, placement: Placement, obstacles: dict[str, Obstacle]) -> np.ndarray:
+        if self.scene.closing_command < FIRM_COMMAND:
+            return self._close()
+        if self.microwave.door_touches_arm():
+            return self.hand.servo(self.microwave.turned(np.array([ROUND_DOOR_M, 0.0, RISE_M])), 0.0, CLOSE)
+        return super()._place(target, placement, obstacles)
+
+    def _close(self) -> np.ndarray:
+        """Action [7] of fingers that have met the mug: a hand that leans leans on until they are closed."""
+        return self.hand.reach(np.zeros(3), np.zeros(3), CLOSE)
 
     def _around_mug(self) -> bool:
         """Whether fingers that are not closed surround the mug, which they may just have let go."""
@@ -198,7 +211,9 @@ class PutInMicrowave(CarryByDoor):
         opened = self.microwave.angle < OPEN_RAD  # else the hand could not get at the mug any more
         caught = opened and sticks_out > 0.0 and corners[:, 0].max() > RIGHT_WALL_M
         low, high = corners[:, 2].min(), corners[:, 2].max()
-        on_floor = low > FLOOR_M - RELEASE_M and high < CEILING_M and centre > LEAST_INWARDS_M
+        stands = self.scene.at_rest(self.target) and not self.scene.fingers_touching(self.target)
+        least = FRONT_M if stands else LEAST_INWARDS_M
+        on_floor = low > FLOOR_M - RELEASE_M and high < CEILING_M and centre > least
         return bool(on_floor and pushed > REGION_M and not caught)
 
     def holds(self) -> bool:
@@ -263,12 +278,14 @@ class PutInMicrowave(CarryByDoor):
     # -- place -------------------------------------------------------------------------------------
 
     def _place(self, target: Extent, placement: Placement, obstacles: dict[str, Obstacle]) -> np.ndarray:
+        if self.scene.closing_command < FIRM_COMMAND:
+            return self._close()
         hold = mug_hold(self.scene, self.target)
-        if hold is None or self.scene.closing_command < FIRM_COMMAND:
+        if hold is None:
             return self.hand.wait(CLOSE)
         right, foremost, bottom, left = self._where(target)
         round_door = foremost < -AT_LIP_M and self.microwave.door_touches_arm()
-        if leans(self.scene, self.target) and not round_door:
+        if self._askew() and not round_door:
             # It turned in the hand and would fall out: set it down, take it anew.
             down = self.microwave.turned(np.array([0.0, min(0.0, -WAIT_M - foremost), 0.0]))
             down[2] = self.scene.surface - target.bottom
@@ -289,7 +306,29 @@ class PutInMicrowave(CarryByDoor):
             offset[1] = left
             if left < 2 * RELEASE_M:
                 offset[2] = -bottom
-        return self.hand.servo(self.microwave.turned(offset), yaw, CLOSE, careful=foremost < 0.0)
+        offset = self.microwave.turned(offset)
+        return self.hand.servo(offset, yaw, CLOSE, careful=foremost < 0.0, approach=self._upright())
+
+    def _askew(self) -> bool:
+        """Whether a held mug leans so much that the hand cannot lean to hold it upright."""
+        return (
+            leans(self.scene, self.target)
+            and float(np.linalg.norm(self._to_right(self._upright()))) > LEANS_STILL_RAD
+        )
+
+    def _upright(self) -> np.ndarray:
+        """Direction [3] in which the hand points: down, or inwards where that holds the mug upright."""
+        if lies(self.scene, self.target):
+            return DOWN
+        upright = turned(DOWN, self._to_right(DOWN))
+        lean = float(np.arctan2(upright @ self.microwave.inwards, -upright[2]))
+        lean = min(max(lean, 0.0), RIGHTS_RAD)
+        return np.asarray(np.cos(lean) * DOWN + np.sin(lean) * self.microwave.inwards)
+
+    def _to_right(self, approach: np.ndarray) -> np.ndarray:
+        """Turn [3] (axis-angle, rad) that makes a mug stand in a hand that points along a direction [3]."""
+        axis, present = self.scene.rotation(self.target)[:, 2], self.scene.eef_rotation[:, 2]
+        return swing(turned(axis * np.sign(axis[2]), swing(present, approach)), -DOWN)
 
     def _turn_held(self, hold: MugHold) -> float:
         """Turn (rad, world z) of the hand that makes the mug's handle point out of the microwave.
@@ -316,7 +355,7 @@ class PutInMicrowave(CarryByDoor):
 
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
         _, foremost, bottom, left = self._where(target)
-        if leans(self.scene, self.target):
+        if self._askew():
             return foremost < 0.0 and target.bottom < self.scene.surface + LET_GO_M
         at_handle = held_by_handle(self.scene, self.target)
         highest = DROP_LYING_M if lies(self.scene, self.target) else LET_GO_M

@@ -39,3 +39,11 @@ def twist(rotations: np.ndarray) -> np.ndarray:
     return np.arctan2(
         rotations[..., 1, 0] - rotations[..., 0, 1], rotations[..., 0, 0] + rotations[..., 1, 1]
     )
+
+
+def turned(vector: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """A vector [3] after a turn [3] (axis-angle, rad)."""
+    angle = math.sqrt(turn @ turn)
+    axis = turn / max(angle, 1e-9)
+    along = axis * (axis @ vector)
+    return np.asarray(along + math.cos(angle) * (vector - along) + math.sin(angle) * cross(axis, vector))
