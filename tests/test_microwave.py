@@ -506,10 +506,11 @@ def test_a_hand_that_the_door_holds_up_closes(kitchen: Simulator):
     for velocity, stopped in ((0.02, True), (0.05, False)):
         kitchen.data.qvel[kitchen.controller.dof_index] = velocity
         kitchen.refresh()
-        assert put_in._stopped(near) is stopped
+        assert put_in._stopped(near, True) is stopped
+        assert not put_in._stopped(near, False)
     kitchen.controller.gripper_command = -0.5 * np.ones_like(kitchen.controller.gripper_command)
-    assert put_in._stopped(near)
-    assert not put_in._stopped(far)
+    assert put_in._stopped(near, False)
+    assert not put_in._stopped(far, True)
 
 
 def test_a_hand_that_leans_already_keeps_to_the_grasp_that_it_leans_for(

@@ -147,7 +147,7 @@ class PickPlace(Traveller):
                 return servo(-0.03 * grasp.approach, 0.0, OPEN)
             if error[2] > -height_tolerance and misaligned < play + 0.012 and sideways < play:
                 return servo(error, yaw, CLOSE)
-            if misaligned < ALIGN_LOW_M + 0.01 and opened and self._stopped(error):
+            if misaligned < ALIGN_LOW_M + 0.01 and self._stopped(error, opened):
                 return servo(error, yaw, CLOSE)  # something keeps it from going on
             if misaligned < ALIGN_LOW_M + 0.01 and opened:
                 # Among the object: centre first, then go down.
@@ -157,9 +157,9 @@ class PickPlace(Traveller):
         hover = over + min(HOVER_M, CONE * misaligned)
         return servo(self._come(grasp.on_the_way(hover), hover, over, obstacles, below), yaw, OPEN)
 
-    def _stopped(self, error: np.ndarray) -> bool:
-        """Whether a hand that is still so far [3] (m) from a grasp gets no nearer."""
-        return self.hand.at_rest()
+    def _stopped(self, error: np.ndarray, opened: bool) -> bool:
+        """Whether a hand that is still so far [3] (m) from a grasp gets no nearer; its fingers are open."""
+        return opened and self.hand.at_rest()
 
     def _tolerances(self, grasp: Grasp) -> tuple[float, float, float]:
         """How far (m) the hand may be off a grasp to come down; off it, and above it, to close."""

@@ -87,7 +87,7 @@ OVER_MUG = 0.1
 """From which share of its direction on a hand that points away from the mug has its palm over the mug."""
 FINGER_CORNER_M = 0.02
 """How much lower one corner of the fingertips gets per sine of the lean, with some play."""
-AT_GRASP_M, HELD_UP_RAD_S = 0.04, 0.03
+AT_GRASP_M, HELD_UP_RAD_S = 0.05, 0.03
 """How near to a grasp fingers that have begun to close go on, and joint velocity below which a hand that has
 not reached it yet is held up."""
 RISE_M, LIFTED_M = 0.05, 0.015
@@ -155,10 +155,10 @@ class CarryByDoor(PickPlace):
         lifted = scene.extent(self.target).bottom > scene.surface + LIFTED_M
         return bool(lifted and foremost < FRONT_M and scene.fingers_touching(self.target))
 
-    def _stopped(self, error: np.ndarray) -> bool:
+    def _stopped(self, error: np.ndarray, opened: bool) -> bool:
         """See `PickPlace`: against the door, which yields, it never stands still; closing, it goes on."""
         closing = self.scene.closing_command > OPEN and float(np.linalg.norm(error)) < AT_GRASP_M
-        return closing or self.hand.at_rest(HELD_UP_RAD_S)
+        return closing or (opened and self.hand.at_rest(HELD_UP_RAD_S))
 
     def _in_the_way(self, obstacles: dict[str, Obstacle]) -> list[Extent]:
         around = [self.microwave.door_extent()] if obstacles else []  # there is room around the goal

@@ -9,8 +9,11 @@ from lit_distill.teachers.clearance import Obstacle
 from lit_distill.teachers.destinations import Placement
 from lit_distill.teachers.grasp import Grasp
 from lit_distill.teachers.grasp_choice import reachable, wrist_aside
+from lit_distill.teachers.hand import BLOCKED_OPENING_M, CLOSE
 from lit_distill.teachers.hand_box import Boxes
+from lit_distill.teachers.microwave import FRONT_M
 from lit_distill.teachers.mug_grasps import mug_grasps
+from lit_distill.teachers.pick_place import AROUND_M
 from lit_distill.teachers.pushing import Push
 from lit_distill.teachers.put_in_microwave import AT_GRASP_M, LEANS_RAD, WAY_M, CarryByDoor
 from lit_distill.teachers.vectors import orientation
@@ -18,12 +21,27 @@ from lit_distill.teachers.vectors import orientation
 ASIDE_ANGLES_RAD = np.radians([0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0])
 """Where on the rim the mug may be taken, from the point opposite the handle."""
 HIT_COST_RAD, FAR_COST_RAD_M = 3.0, 3.0
+PULL_M, AT_FRONT_M = 0.05, 0.03
+"""How far ahead a hand is sent that pulls a mug away from the front, and up to how far before it."""
 OPENED_M = 0.06
 """Fingers at a grasp that are so far apart are about to close: whatever they touch, they go on."""
 
 
 class PutAside(CarryByDoor):
     """Puts a mug aside; see `skills.Skill`."""
+
+    def act(self) -> np.ndarray:
+        """See `Skill`: a mug that leans on the front in fingers that cannot close is pulled away from it."""
+        if self._clasps():
+            return self.hand.reach(-PULL_M * self.microwave.inwards, np.zeros(3), CLOSE)
+        return super().act()
+
+    def _clasps(self) -> bool:
+        """Whether something of the mug, before the front, keeps closed fingers apart that do not hold it."""
+        foremost = float(self.microwave.inside(self.scene.corners(self.target))[:, 1].max())
+        between = self.hand.closed() and self.scene.opening > BLOCKED_OPENING_M and not self.held()
+        around = self.hand.around(self.scene.extent(self.target), AROUND_M)
+        return bool(between and around and foremost > FRONT_M - AT_FRONT_M)
 
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
         there = np.linalg.norm(placement.position[:2] - target.centre[:2]) < placement.tolerance
