@@ -20,7 +20,7 @@ from lit_distill.teachers.vectors import orientation
 
 ASIDE_ANGLES_RAD = np.radians([0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0])
 """Where on the rim the mug may be taken, from the point opposite the handle."""
-HIT_COST_RAD, FAR_COST_RAD_M = 3.0, 3.0
+HIT_COST_RAD, FAR_COST_RAD_M, TILT_COST = 3.0, 3.0, 2.0
 PULL_M, AT_FRONT_M = 0.05, 0.03
 """How far ahead a hand is sent that pulls a mug away from the front, and up to how far before it."""
 OPENED_M = 0.06
@@ -70,7 +70,7 @@ class PutAside(CarryByDoor):
         effort, way = self.hand.effort(grasp.axis), np.linalg.norm(grasp.position - self.scene.eef_position)
         reached = self.hand.within_reach(grasp.position) and reachable(grasp, self.hand)
         hindered = self._hindered(grasp, boxes) + (not reached)
-        effort += float(np.linalg.norm(self.hand.tilt(grasp.approach)))
+        effort += TILT_COST * float(np.linalg.norm(self.hand.tilt(grasp.approach)))
         return HIT_COST_RAD * hindered + effort + FAR_COST_RAD_M * float(way) + grasp.penalty
 
     def _hindered(self, grasp: Grasp, boxes: Boxes) -> int:
