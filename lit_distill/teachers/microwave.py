@@ -17,7 +17,8 @@ ALIGNED_M = 0.02
 FRONT_M = -0.088
 TOP_M = 0.187
 CAUGHT_M = 0.015
-"""A hand that reaches further beyond the front than this has to back out before it rises."""
+"""A hand that reaches further beyond the front than this has to back out before it rises; one that touches it
+already so far before it."""
 CEILING_M, SIDES_M = 0.168, (-0.18, 0.18)
 """Height of the inside's upper end, and where the microwave's sides are."""
 FREE_BEFORE_M = 0.1
@@ -74,16 +75,20 @@ class Microwave:
         return self._foremost(self.scene.eef_position, self.scene.eef_rotation)
 
     def catches_hand(self) -> bool:
-        """Whether the palm is under the ceiling, where the hand cannot rise."""
-        return self.would_catch(self.scene.eef_position, self.scene.eef_rotation)
+        """Whether the palm is under the ceiling, or against its edge, where the hand cannot rise."""
+        beyond = -CAUGHT_M if self.touches_arm() else CAUGHT_M
+        return self.would_catch(self.scene.eef_position, self.scene.eef_rotation, beyond)
 
-    def would_catch(self, position: np.ndarray, rotation: np.ndarray) -> bool:
-        """Whether it would catch a hand with the grip site at a position [3], of an orientation [3, 3]."""
+    def would_catch(self, position: np.ndarray, rotation: np.ndarray, beyond: float = CAUGHT_M) -> bool:
+        """Whether it would catch a hand with the grip site at a position [3], of an orientation [3, 3].
+
+        One that reaches so far `beyond` the front (m).
+        """
         palm = position - PALM_M * (rotation[:, 2] * [1.0, 1.0, 0.0])
         foremost = self._foremost(palm, rotation)
         right, _, height = self.inside(position)
         under = SIDES_M[0] < right < SIDES_M[1] and height + PALM_M < CEILING_M
-        return bool(under and foremost > FRONT_M + CAUGHT_M)
+        return bool(under and foremost > FRONT_M + beyond)
 
     def _foremost(self, position: np.ndarray, rotation: np.ndarray) -> float:
         """How far inwards a hand of an orientation [3, 3] reaches at a position [3], in its frame, m."""

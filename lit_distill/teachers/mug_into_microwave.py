@@ -17,6 +17,7 @@ from lit_distill.teachers.door import CloseDoor, OpenWide, at_door
 from lit_distill.teachers.drag_mug import Drag
 from lit_distill.teachers.hand import CLOSE, OPEN, Hand
 from lit_distill.teachers.microwave import FRONT_M
+from lit_distill.teachers.mug_grasps import handle_direction
 from lit_distill.teachers.mug_holds import cup_centre, leans, lies, mug_hold
 from lit_distill.teachers.push_mug import IN_OPENING_M, PushAway, PushIn, Roll
 from lit_distill.teachers.put_in_microwave import HAND_REST_M, OPEN_ENOUGH_RAD, PutInMicrowave
@@ -158,9 +159,11 @@ class MugIntoMicrowave:
         return bool(microwave.angle < NARROW_RAD and x < right and FRONT_M - CORNER_DEPTH_M < y < FRONT_M)
 
     def _can_be_rolled(self) -> bool:
-        """Whether the mug is in the open, lying on its handle or with the handle up, or leaning."""
+        """Whether the mug is in the open, lying on its handle or with the handle up, or leaning on it."""
         scene = self.hand.scene
         depth = self.put_in.microwave.inside(cup_centre(scene, self.target))[1]
-        to_be_rolled = mug_hold(scene, self.target) is None or leans(scene, self.target)
+        axis, handle = scene.rotation(self.target)[:, 2], handle_direction(scene, self.target)
+        on_handle = leans(scene, self.target) and axis[2] * float(axis @ handle) > 0.0
+        to_be_rolled = mug_hold(scene, self.target) is None or on_handle
         in_the_open = to_be_rolled and depth < FRONT_M - ROLLS_M
         return bool(in_the_open and self.roll.way() is not None)
