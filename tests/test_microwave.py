@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ from lit_distill.teachers.grasp import DOWN
 from lit_distill.teachers.hand import CLOSE, OPEN, Hand
 from lit_distill.teachers.hand_box import pointing_down
 from lit_distill.teachers.microwave import FRONT_M, Microwave
-from lit_distill.teachers.mug_grasps import mug_grasps
+from lit_distill.teachers.mug_grasps import handle_direction, mug_grasps
 from lit_distill.teachers.mug_holds import cup_centre, leans, mug_handle, mug_hold
 from lit_distill.teachers.mug_into_microwave import CORNER_M, SWEPT_M, MugIntoMicrowave
 from lit_distill.teachers.planner import make_plan
@@ -236,7 +237,7 @@ def test_a_hand_that_leans_does_not_make_up_for_a_door_that_can_be_opened(
 def test_a_mug_that_rises_with_an_open_hand_is_let_off_its_finger(
     kitchen: Simulator, monkeypatch: pytest.MonkeyPatch
 ):
-    """The hand goes to where the handle is midway between its fingers, and down; it rose and sank for ever."""
+    """The hand goes to where the handle is midway between its fingers, and down; it rose for ever."""
     _, plan = begin(kitchen, [0.0, 0.0, 0.9], [*OUTSIDE], door=-2.09)
     roll = into(plan).roll
     closes = roll.scene.eef_rotation[:, 0]
@@ -513,6 +514,152 @@ def test_a_hand_that_the_door_holds_up_closes(kitchen: Simulator):
     assert not put_in._stopped(far, True)
 
 
+@pytest.mark.parametrize("skill", ["put_in", "put_aside"])
+def test_a_hand_that_leans_closes_on_a_mug_as_it_leans(
+    kitchen: Simulator, monkeypatch: pytest.MonkeyPatch, skill: str
+):
+    """It pointed down as soon as its fingers met the mug, and so lost it."""
+    scene, plan = begin(kitchen, [0.0, 0.0, 0.9], [*OUTSIDE], door=-2.09)
+    carrying, controller = getattr(into(plan), skill), kitchen.controller
+    leaning = orientation(scene.eef_rotation[:, 0], np.array([0.0, np.sin(0.5), -np.cos(0.5)]))
+    monkeypatch.setattr(type(scene), "eef_rotation", property(lambda scene: leaning))
+    for command, still in ((0.2, True), (1.0, False)):
+        monkeypatch.setattr(controller, "gripper_command", command * np.ones_like(controller.gripper_command))
+        action = carrying._place(scene.extent(MUG), carrying.destination.placement(), {})
+        assert bool(np.abs(action[:6]).max() == 0.0) is still
+        assert action[6] == CLOSE
+
+
+def test_closing_fingers_go_on_where_the_hand_is_held_up(kitchen: Simulator):
+    """Narrower than a grasp asks for, they opened again, closed again, and so on."""
+    _, plan = begin(kitchen, [0.0, 0.0, 0.9], [*OUTSIDE], door=-2.09)
+    put_aside, controller = into(plan).put_aside, kitchen.controller
+    near = np.array([0.0, 0.0, -0.045])
+    assert not put_aside._stopped(near, False)
+    controller.gripper_command = -0.5 * np.ones_like(controller.gripper_command)
+    assert put_aside._stopped(near, False)
+    kitchen.data.qvel[controller.finger_dof_index] = 0.1, -0.1  # they part, after they closed on nothing
+    kitchen.refresh()
+    assert not put_aside._stopped(near, False)
+
+
+def test_a_mug_that_leans_on_the_front_is_pulled_away_by_fingers_that_cannot_close(
+    kitchen: Simulator, monkeypatch: pytest.MonkeyPatch
+):
+    _, plan = begin(kitchen, *LIES_AT_THE_FRONT, door=-2.09)
+    put_aside = into(plan).put_aside
+    centre = cup_centre(put_aside.scene, MUG)
+    monkeypatch.setattr(type(put_aside.scene), "eef_position", property(lambda scene: centre))
+    monkeypatch.setattr(put_aside.hand, "closed", lambda: True)
+    monkeypatch.setattr(put_aside.hand, "around", lambda extent, beside: True)
+    assert put_aside.scene.opening > 0.05
+    action = put_aside.act()
+    assert action[:3] @ put_aside.microwave.inwards < -0.9
+    assert action[6] == CLOSE
+    kitchen.data.joint(f"{MUG}_joint0").qpos[:3] -= 0.1 * put_aside.microwave.inwards
+    kitchen.refresh()
+    assert put_aside.act()[:3] @ put_aside.microwave.inwards > -0.9
+
+
+def leaning_in_the_hand(
+    kitchen: Simulator, monkeypatch: pytest.MonkeyPatch, inwards_rad: float
+) -> PutInMicrowave:
+    """The skill with a mug whose upper end is so far inwards, in a hand that points down."""
+    half = -0.5 * inwards_rad
+    about_right = np.array([np.cos(half), np.sin(half), 0.0, 0.0])
+    scene, plan = begin(kitchen, [0.0, 0.0, 0.9], [*OUTSIDE], door=-2.09)
+    turned = np.empty(4)
+    mujoco.mju_mulQuat(turned, about_right, OUTSIDE)
+    kitchen.data.joint(f"{MUG}_joint0").qpos[3:] = turned
+    kitchen.refresh()
+    down = orientation(scene.eef_rotation[:, 0], DOWN)
+    monkeypatch.setattr(type(scene), "eef_rotation", property(lambda scene: down))
+    return into(plan).put_in
+
+
+@pytest.mark.parametrize(("inwards", "lean"), [(0.3, 0.3), (0.55, 0.55), (-0.3, 0.0)])
+def test_a_hand_leans_in_to_hold_a_mug_upright(
+    kitchen: Simulator, monkeypatch: pytest.MonkeyPatch, inwards: float, lean: float
+):
+    """One that leaned inwards slipped out when it was let go; a palm that leans inwards does not fit in."""
+    put_in = leaning_in_the_hand(kitchen, monkeypatch, inwards)
+    assert put_in.scene.rotation(MUG)[:, 2] @ put_in.microwave.inwards == pytest.approx(
+        np.sin(inwards), abs=0.05
+    )
+    approach = put_in._upright()
+    assert approach @ put_in.microwave.inwards == pytest.approx(np.sin(lean), abs=0.05)
+    assert not put_in._askew()
+
+
+@pytest.mark.parametrize("inwards", [-0.5, 1.1])
+def test_a_mug_that_no_hand_holds_upright_is_set_down(
+    kitchen: Simulator, monkeypatch: pytest.MonkeyPatch, inwards: float
+):
+    """Its palm would have to lean inwards, or the mug leans too far."""
+    put_in = leaning_in_the_hand(kitchen, monkeypatch, inwards)
+    assert put_in._askew() is (inwards < 0.0)  # the other one lies
+    assert put_in._upright() is DOWN or put_in._upright()[2] == pytest.approx(-1.0)
+
+
+def test_a_mug_that_is_left_alone_inside_stays_there(kitchen: Simulator, monkeypatch: pytest.MonkeyPatch):
+    """Less deep than one that is let go: the hand went from the door to the mug and back, for ever."""
+    _, plan = begin(kitchen, [0.0, 0.0, 0.9], [*OUTSIDE], door=-2.0)
+    skill = into(plan)
+    microwave, joint = skill.put_in.microwave, kitchen.data.joint(f"{MUG}_joint0")
+    joint.qpos[:3] += microwave.outside(np.array([-0.035, -0.083, 0.079])) - cup_centre(skill.hand.scene, MUG)
+    kitchen.refresh()
+    for depth, at_rest, inside in ((-0.3, True, True), (-0.3, False, False), (-0.16, True, False)):
+        hand = microwave.outside(np.array([-0.035, depth, 0.12]))
+        monkeypatch.setattr(type(skill.hand.scene), "eef_position", property(lambda scene, hand=hand: hand))
+        monkeypatch.setattr(skill.hand.scene, "at_rest", lambda name, at_rest=at_rest: at_rest)
+        assert skill.put_in.inside() is inside
+
+
+def test_a_hand_with_a_mug_that_rests_on_the_door_goes_round_it(
+    kitchen: Simulator, monkeypatch: pytest.MonkeyPatch
+):
+    scene, plan = begin(kitchen, [0.0, 0.0, 0.9], [*OUTSIDE], door=-0.6)
+    put_aside, controller = into(plan).put_aside, kitchen.controller
+    monkeypatch.setattr(controller, "gripper_command", np.ones_like(controller.gripper_command))
+    monkeypatch.setattr(put_aside.microwave, "door_touches_arm", lambda: True)
+    action = put_aside._place(scene.extent(MUG), put_aside.destination.placement(), {})
+    assert action[:3] @ put_aside.microwave.turned(np.eye(3)[0]) > 0.5
+    assert action[2] > 0.5
+
+
+def test_a_hand_against_the_edge_of_the_ceiling_backs_out(
+    kitchen: Simulator, monkeypatch: pytest.MonkeyPatch
+):
+    """It pressed against it from below until the end."""
+    microwave = empty_microwave(kitchen)
+    right = microwave.turned(np.eye(3)[0])
+    below = microwave.outside(np.array([-0.03, -0.125, 0.05]))
+    monkeypatch.setattr(type(microwave.scene), "eef_position", property(lambda scene: below))
+    down = pointing_down(right)
+    monkeypatch.setattr(type(microwave.scene), "eef_rotation", property(lambda scene: down))
+    for touches in (False, True):
+        monkeypatch.setattr(microwave, "touches_arm", lambda touches=touches: touches)
+        assert microwave.catches_hand() is touches
+
+
+@pytest.mark.parametrize(("towards_handle", "rolled"), [(0.55, True), (-0.55, False)])
+def test_only_a_mug_that_leans_on_its_handle_is_righted(
+    kitchen: Simulator, monkeypatch: pytest.MonkeyPatch, towards_handle: float, rolled: bool
+):
+    """Another may stand on the edge of its foot; fingers slipped over it until the end."""
+    skill = into(begin(kitchen, [0.0, 0.0, 0.9], [*OUTSIDE], door=-2.09)[1])
+    handle = handle_direction(skill.hand.scene, MUG)
+    half = 0.5 * towards_handle
+    about = np.array([np.cos(half), *(np.sin(half) * np.cross([0.0, 0.0, 1.0], handle))])
+    turned = np.empty(4)
+    mujoco.mju_mulQuat(turned, about, OUTSIDE)
+    kitchen.data.joint(f"{MUG}_joint0").qpos[3:] = turned
+    kitchen.refresh()
+    monkeypatch.setattr(skill.roll, "way", lambda: "a way")
+    assert leans(skill.hand.scene, MUG)
+    assert skill._can_be_rolled() is rolled
+
+
 def test_a_hand_that_leans_already_keeps_to_the_grasp_that_it_leans_for(
     kitchen: Simulator, monkeypatch: pytest.MonkeyPatch
 ):
@@ -583,7 +730,9 @@ def test_a_hand_askew_to_the_handle_is_turned_square_to_the_front(
 
 
 @pytest.mark.parametrize(("depth", "stays"), [(-0.07, True), (-0.084, False)])
-def test_a_mug_is_only_left_where_it_stays(kitchen: Simulator, depth: float, stays: bool):
+def test_a_mug_is_only_left_where_it_stays(
+    kitchen: Simulator, monkeypatch: pytest.MonkeyPatch, depth: float, stays: bool
+):
     """With its handle outside: so little of it stands on the floor of the microwave that it tips over."""
     _, plan = begin(kitchen, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0], door=-2.0)
     skill = into(plan)
@@ -593,7 +742,10 @@ def test_a_mug_is_only_left_where_it_stays(kitchen: Simulator, depth: float, sta
     offset = np.array([-0.035, depth, 0.085]) - microwave.inside(cup_centre(skill.hand.scene, MUG))
     joint.qpos[:3] += microwave.turned(offset)
     kitchen.refresh()
-    assert skill.put_in.inside() is stays
+    hand = microwave.outside(np.array([-0.035, depth - 0.08, 0.11]))
+    with monkeypatch.context() as holding:
+        holding.setattr(type(skill.hand.scene), "eef_position", property(lambda scene: hand))
+        assert skill.put_in.inside() is stays
     for _ in range(60):
         kitchen.step(REST)
     kitchen.refresh()

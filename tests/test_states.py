@@ -268,9 +268,14 @@ def test_states_that_do_not_fit_are_refused_without_building_anything(
     monkeypatch.setattr(states, "make_environment", None)
     committed = arrays(TASK.name)
     monkeypatch.setattr(states, "STATES_FOLDER", tmp_path)
-    file, again = tmp_path / f"{TASK.name}.npz", f"`python -m lit_distill draw_states --task {TASK.name}` draws"
+    file, again = (
+        tmp_path / f"{TASK.name}.npz",
+        f"`python -m lit_distill draw_states --task {TASK.name}` draws",
+    )
     np.savez(file, **(committed | {"dev_state": committed["dev_state"][:, :-1]}))
-    with pytest.raises(LitDistillError, match=rf"{file}: initial state dev/0 has shapes .* needs .*; {again}"):
+    with pytest.raises(
+        LitDistillError, match=rf"{file}: initial state dev/0 has shapes .* needs .*; {again}"
+    ):
         states.check_task(TASK, "dev", 3)
     spoilt = committed["dev_state"].copy()
     spoilt[3, 5] = np.nan

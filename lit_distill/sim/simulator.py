@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from lit_distill.errors import LitDistillError
 from lit_distill.schema import ACTION_DIM, IMAGE_CONVENTION, Observation
 from lit_distill.sim import transfer
 from lit_distill.sim.chunks import ChunkResult, run_chunk

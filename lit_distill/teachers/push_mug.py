@@ -14,7 +14,7 @@ from lit_distill.teachers.microwave import CEILING_M, FLOOR_M, FRONT_M
 from lit_distill.teachers.mug_grasps import HANDLE_WIDTH_M, MUGS, handle_direction, mug_grasps
 from lit_distill.teachers.mug_holds import cup_centre, leans, lies, mug_handle
 from lit_distill.teachers.pushing import FINGERS_HALF_DEPTH_M, FINGERS_HALF_M, Push
-from lit_distill.teachers.put_in_microwave import RIGHT_WALL_M, WAY_M, CarryByDoor
+from lit_distill.teachers.put_in_microwave import WAY_M, CarryByDoor
 from lit_distill.teachers.vectors import orientation
 
 ROLL_BEHIND_M, ROLL_BELOW_TOP_M = 0.03, 0.012
@@ -124,7 +124,7 @@ class PushIn(PushByDoor):
         corners = microwave.inside(scene.corners(self.target))
         low, high = corners.min(axis=0), corners.max(axis=0)
         right = float(microwave.inside(cup_centre(scene, self.target))[0])
-        through = high[2] < CEILING_M and IN_OPENING_M[0] < right < IN_OPENING_M[1] and high[0] < RIGHT_WALL_M
+        through = high[2] < CEILING_M and IN_OPENING_M[0] < right < IN_OPENING_M[1]
         if high[1] < FRONT_M + ENTERED_M or not through:
             return None
         inwards, axis = microwave.inwards, scene.rotation(microwave.name)[:, 0]

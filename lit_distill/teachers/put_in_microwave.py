@@ -41,6 +41,8 @@ from lit_distill.teachers.vectors import orientation, swing, turned
 LEAST_INWARDS_M = -0.08
 """A mug whose middle is so deep stays inside when it is let go; the door pushes it further. Less deep, one
 whose handle is outside slides, and tips over the edge."""
+LEFT_ALONE_M = 0.15
+"""A mug that rests there while the hand is so far away stays wherever it is inside."""
 REGION_M = -0.072
 """How deep the mug's origin has to be in the end, unless it lies with its base to the door; LIBERO's region
 begins a little deeper."""
@@ -90,6 +92,8 @@ FINGER_CORNER_M = 0.02
 AT_GRASP_M, HELD_UP_RAD_S = 0.05, 0.03
 """How near to a grasp fingers that have begun to close go on, and joint velocity below which a hand that has
 not reached it yet is held up."""
+PARTING_M_S, HALF_OPEN_M = 0.02, 0.03
+"""Fingers that part faster than this, or are nearer to each other, do not begin to close."""
 RISE_M, LIFTED_M = 0.05, 0.015
 """How far ahead a rising hand is sent, and how high above the table the mug is that rises with it."""
 MARGIN_M, DOOR_MARGIN_M = 0.008, 0.02
@@ -157,8 +161,10 @@ class CarryByDoor(PickPlace):
 
     def _stopped(self, error: np.ndarray, opened: bool) -> bool:
         """See `PickPlace`: against the door, which yields, it never stands still; closing, it goes on."""
-        closing = self.scene.closing_command > OPEN and float(np.linalg.norm(error)) < AT_GRASP_M
-        return closing or (opened and self.hand.at_rest(HELD_UP_RAD_S))
+        parting = self.scene.opening_speed > PARTING_M_S or self.scene.opening < HALF_OPEN_M
+        closing = self.scene.closing_command > OPEN and not parting
+        near = float(np.linalg.norm(error)) < AT_GRASP_M
+        return (closing and near) or (opened and self.hand.at_rest(HELD_UP_RAD_S))
 
     def _in_the_way(self, obstacles: dict[str, Obstacle]) -> list[Extent]:
         around = [self.microwave.door_extent()] if obstacles else []  # there is room around the goal
@@ -211,8 +217,8 @@ class PutInMicrowave(CarryByDoor):
         opened = self.microwave.angle < OPEN_RAD  # else the hand could not get at the mug any more
         caught = opened and sticks_out > 0.0 and corners[:, 0].max() > RIGHT_WALL_M
         low, high = corners[:, 2].min(), corners[:, 2].max()
-        stands = self.scene.at_rest(self.target) and not self.scene.fingers_touching(self.target)
-        least = FRONT_M if stands else LEAST_INWARDS_M
+        far = np.linalg.norm(self.scene.eef_position - cup_centre(self.scene, self.target)) > LEFT_ALONE_M
+        least = FRONT_M if far and self.scene.at_rest(self.target) else LEAST_INWARDS_M
         on_floor = low > FLOOR_M - RELEASE_M and high < CEILING_M and centre > least
         return bool(on_floor and pushed > REGION_M and not caught)
 
