@@ -19,7 +19,7 @@ from lit_distill.sim.simulator import Simulator, Snapshot
 if TYPE_CHECKING:  # MuJoCo is imported once there is a simulator, which has then chosen the GL backend
     from lit_distill.teachers.skills import Plan
 
-VERSION = "11"
+VERSION = "12"
 CONTINUATION_S = 12.0
 """Imagining a whole horizon takes 2 s; so long on a machine that is busy with other things."""
 

@@ -70,8 +70,9 @@ ASKEW_RAD = 0.35
 """A hand that would be so far from square to the front, once the mug is turned, does not fit before it."""
 ENTERS_RAD = 0.5
 """Up to which missing turn a held mug goes on into the microwave; the turn is done on the way."""
-RIGHTS_RAD, LEANS_STILL_RAD = 0.6, 0.37
-"""How far a hand leans at most to hold upright a mug that turned in it, and how far that may still lean."""
+RIGHTS_RAD, LEANS_STILL_RAD = (0.15, 0.6), 0.37
+"""From where on and how far at most a hand leans to hold upright a mug that turned in it, and how far the mug
+may still lean."""
 RELEASE_M, LET_GO_M, DROP_LYING_M = 0.006, 0.01, 0.035
 """How near to where it stops the hand goes down, and how high the bottom of a mug may be that is let go: one
 that lies may tilt in the hand, so that it goes no lower."""
@@ -328,7 +329,9 @@ class PutInMicrowave(CarryByDoor):
             return DOWN
         upright = turned(DOWN, self._to_right(DOWN))
         lean = float(np.arctan2(upright @ self.microwave.inwards, -upright[2]))
-        lean = min(max(lean, 0.0), RIGHTS_RAD)
+        if lean < RIGHTS_RAD[0]:
+            return DOWN
+        lean = min(lean, RIGHTS_RAD[1])
         return np.asarray(np.cos(lean) * DOWN + np.sin(lean) * self.microwave.inwards)
 
     def _to_right(self, approach: np.ndarray) -> np.ndarray:
