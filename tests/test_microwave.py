@@ -637,9 +637,10 @@ def test_a_hand_against_the_edge_of_the_ceiling_backs_out(
     monkeypatch.setattr(type(microwave.scene), "eef_position", property(lambda scene: below))
     down = pointing_down(right)
     monkeypatch.setattr(type(microwave.scene), "eef_rotation", property(lambda scene: down))
-    for touches in (False, True):
+    for touches, velocity, caught in ((False, 0.0, False), (True, 0.0, True), (True, 0.1, False)):
+        kitchen.data.qvel[kitchen.controller.dof_index] = velocity
         monkeypatch.setattr(microwave, "touches_arm", lambda touches=touches: touches)
-        assert microwave.catches_hand() is touches
+        assert microwave.catches_hand() is caught
 
 
 @pytest.mark.parametrize(("towards_handle", "rolled"), [(0.55, True), (-0.55, False)])

@@ -16,9 +16,9 @@ so far left that the hand clears the panel on the right, which stands out."""
 ALIGNED_M = 0.02
 FRONT_M = -0.088
 TOP_M = 0.187
-CAUGHT_M = 0.015
-"""A hand that reaches further beyond the front than this has to back out before it rises; one that touches it
-already so far before it."""
+CAUGHT_M, PRESSED_RAD_S = 0.015, 0.03
+"""A hand that reaches further beyond the front than this has to back out before it rises; one that touches it,
+and whose joints hardly move, already so far before it."""
 CEILING_M, SIDES_M = 0.168, (-0.18, 0.18)
 """Height of the inside's upper end, and where the microwave's sides are."""
 FREE_BEFORE_M = 0.1
@@ -76,7 +76,8 @@ class Microwave:
 
     def catches_hand(self) -> bool:
         """Whether the palm is under the ceiling, or against its edge, where the hand cannot rise."""
-        beyond = -CAUGHT_M if self.touches_arm() else CAUGHT_M
+        pressed = np.abs(self.scene.joint_velocities).max() < PRESSED_RAD_S and self.touches_arm()
+        beyond = -CAUGHT_M if pressed else CAUGHT_M
         return self.would_catch(self.scene.eef_position, self.scene.eef_rotation, beyond)
 
     def would_catch(self, position: np.ndarray, rotation: np.ndarray, beyond: float = CAUGHT_M) -> bool:
