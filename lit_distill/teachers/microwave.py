@@ -17,7 +17,7 @@ ALIGNED_M = 0.02
 FRONT_M = -0.088
 TOP_M = 0.187
 CAUGHT_M, PRESSED_RAD_S = 0.015, 0.03
-"""A hand that reaches further beyond the front than this has to back out before it rises; one that touches it,
+"""A hand that reaches further beyond the front than this has to back out before it rises; one that touches it
 and whose joints hardly move, already so far before it."""
 CEILING_M, SIDES_M = 0.168, (-0.18, 0.18)
 """Height of the inside's upper end, and where the microwave's sides are."""
