@@ -176,6 +176,10 @@ class Rollouts:
         index = self.first_state + episode
         return index % SPLITS[STUDENT] if self.split == STUDENT else index
 
+    def last_state(self) -> int:
+        """Highest index of an initial state of theirs."""
+        return max(self.state(episode) for episode in range(self.settings.episodes))
+
     def job(self, task: str, episode: int, simulator: MakeSimulator) -> EpisodeJob:
         """One episode, a pure function of the rollouts and its index."""
         return EpisodeJob(
@@ -296,7 +300,7 @@ def collect_rollouts(
     refuse_to_write(root)
     known = get_task(task)
     rollouts.actor.teacher.check_meshes(rollouts.settings.meshes)
-    check_task(known, rollouts.split, rollouts.state(rollouts.settings.episodes - 1))
+    check_task(known, rollouts.split, rollouts.last_state())
     folder = Path(root) / known.name
     opened: list[ShardWriter] = []  # held by the first process alone, with its lock
     missing = ranks.first(lambda: _open(folder, known.name, rollouts, opened))

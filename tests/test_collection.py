@@ -576,6 +576,7 @@ def test_rollouts_go_on_with_the_states_where_others_ended_and_from_zero_after_t
         ("dagger-2", episode, 98 + episode) for episode in range(3)
     ]
     assert rollouts.identity()["first_state"] == 98
+    assert rollouts.last_state() == 99
     assert "first_state" not in dataclasses.replace(rollouts, first_state=0).identity()
 
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import yaml
@@ -28,6 +29,7 @@ from lit_distill.study.pipeline import run_with
 from lit_distill.study.stages import Beside, Study, changed
 from lit_distill.study.summary import duration
 from lit_distill.study.training import FitConfig
+from lit_distill.tasks import STATES_FOLDER
 from lit_distill.teachers.spec import EMBEDDED_TEACHER
 
 TASK = "custom_libero_object_ketchup"
@@ -302,6 +304,20 @@ def test_a_wrong_fit_option_is_refused_before_anything_runs(
     with pytest.raises(LitDistillError, match=expected) as caught:
         run_with(commands, [TASK], replace(study, fit_options={key: 3}))
     assert "\n" not in str(caught.value)
+    assert not commands.commands
+
+
+def test_states_that_do_not_fit_are_refused_before_anything_runs(
+    study: Study, commands: CommandsInThisProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of any of the tasks, whichever comes first."""
+    for name in (TASK, OTHER):
+        with np.load(STATES_FOLDER / f"{name}.npz") as arrays:
+            states = {key: array[:, :-1] if name == OTHER else array for key, array in arrays.items()}
+        np.savez(tmp_path / f"{name}.npz", **states)
+    monkeypatch.setattr("lit_distill.sim.states.STATES_FOLDER", tmp_path)
+    with pytest.raises(LitDistillError, match=f"{OTHER}.npz: initial state .* has shapes .* draws them"):
+        run_with(commands, [TASK, OTHER], study)
     assert not commands.commands
 
 

@@ -27,6 +27,7 @@ from lit_distill.evaluation import Protocol
 from lit_distill.lightning_cli import check_lightning
 from lit_distill.remote_shards import refuse_to_write
 from lit_distill.results import ResultName
+from lit_distill.sim.states import check_task
 from lit_distill.study.stages import TEACHER, Beside, Stage, Study, check_students, stages
 from lit_distill.study.summary import TaskSummary, duration, print_summary
 from lit_distill.tasks import embedding_row, get_task
@@ -107,8 +108,12 @@ def run_with(runner: Runner, tasks: list[str], study: Study) -> None:
     if not tasks:
         raise LitDistillError("tasks: name at least one")
     for task in tasks:
-        embedding_row(get_task(task))
-        check_students(get_task(task).name, study)
+        known = get_task(task)
+        embedding_row(known)
+        check_students(known.name, study)
+        rollouts = study.collect.rollouts(known)
+        check_task(known, rollouts.split, rollouts.last_state())
+        check_task(known, study.protocol.split, study.protocol.episodes - 1)
     for student in study.students:
         check_lightning(["fit", *student.arguments(tasks[0], study)])
     seconds: dict[str, dict[str, float | None]] = {task: {} for task in tasks}
