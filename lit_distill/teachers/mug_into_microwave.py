@@ -92,7 +92,7 @@ class MugIntoMicrowave:
                 return self.hand.reach(-BACK_OUT_M * microwave.inwards, np.zeros(3), OPEN)
             if self.put_in.inside():
                 return self.hand.wait(OPEN)
-            if self._hangs():
+            if self.put_in.hangs(IN_THE_AIR_M):  # on a finger that does not hold it, or on two inside it
                 return self.hand.servo(np.array([0.0, 0.0, -LOWER_M]), 0.0, CLOSE)
         return self._next().act()
 
@@ -106,13 +106,6 @@ class MugIntoMicrowave:
         on_edge = EDGE_M[0] < depth < EDGE_M[1] and IN_OPENING_M[0] < right < IN_OPENING_M[1]
         behind = BEHIND_M[0] < depth - y < BEHIND_M[1] and y < HAND_REST_M and abs(x - right) < BESIDE_M
         return bool(on_edge and behind and AT_HEIGHT_M[0] < z < AT_HEIGHT_M[1])
-
-    def _hangs(self) -> bool:
-        """Whether the mug hangs on a finger that does not hold it, or on two that are open inside it."""
-        scene, microwave = self.hand.scene, self.put_in.microwave
-        foremost = microwave.inside(scene.corners(self.target))[:, 1].max()
-        high = scene.extent(self.target).bottom > scene.surface + IN_THE_AIR_M
-        return bool(high and foremost < FRONT_M and scene.fingers_touching(self.target))
 
     def remaining(self) -> float:
         """See `Skill`."""

@@ -147,18 +147,21 @@ class CarryByDoor(PickPlace):
         """Action [7] of fingers that surround the mug: they part, then they rise; off one they lift."""
         if self.scene.closing_command > OPEN:
             return self.hand.wait(OPEN)
-        if self._lifts():
+        if self.hangs(LIFTED_M):
             closes = self.scene.eef_rotation[:, 0]
             handle = mug_handle(self.scene, self.target) - self.scene.eef_position
             return self.hand.servo((handle @ closes) * closes - [0.0, 0.0, RISE_M], 0.0, OPEN)
         return self.hand.servo(np.array([0.0, 0.0, RISE_M]), 0.0, OPEN)
 
-    def _lifts(self) -> bool:
-        """Whether the mug, before the microwave, hangs on a finger."""
+    def hangs(self, height: float) -> bool:
+        """Whether the mug, before the microwave and so high (m) above the table, touches a finger."""
         scene = self.scene
-        foremost = self.microwave.inside(scene.corners(self.target))[:, 1].max()
-        lifted = scene.extent(self.target).bottom > scene.surface + LIFTED_M
-        return bool(lifted and foremost < FRONT_M and scene.fingers_touching(self.target))
+        high = scene.extent(self.target).bottom > scene.surface + height
+        return bool(high and self._foremost() < FRONT_M and scene.fingers_touching(self.target))
+
+    def _foremost(self) -> float:
+        """How far inwards the mug reaches, in the microwave's frame, m."""
+        return float(self.microwave.inside(self.scene.corners(self.target))[:, 1].max())
 
     def _stopped(self, error: np.ndarray, opened: bool) -> bool:
         """See `PickPlace`: against the door, which yields, it never stands still; closing, it goes on."""
@@ -357,10 +360,9 @@ class PutInMicrowave(CarryByDoor):
         """
         scene, microwave = self.scene, self.microwave
         right = float(microwave.inside(cup_centre(scene, self.target))[0])
-        mug = float(microwave.inside(scene.corners(self.target))[:, 1].max())
         left = HAND_REST_M - float(microwave.inside(scene.eef_position)[1])
         bottom = target.bottom - microwave.outside(np.zeros(3))[2] - FLOOR_M
-        return right, max(mug, microwave.foremost_of_hand()) - FRONT_M, float(bottom), left
+        return right, max(self._foremost(), microwave.foremost_of_hand()) - FRONT_M, float(bottom), left
 
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
         _, foremost, bottom, left = self._where(target)

@@ -38,10 +38,9 @@ class PutAside(CarryByDoor):
 
     def _clasps(self) -> bool:
         """Whether something of the mug, before the front, keeps closed fingers apart that do not hold it."""
-        foremost = float(self.microwave.inside(self.scene.corners(self.target))[:, 1].max())
         between = self.hand.closed() and self.scene.opening > BLOCKED_OPENING_M and not self.held()
         around = self.hand.around(self.scene.extent(self.target), AROUND_M)
-        return bool(between and around and foremost > FRONT_M - AT_FRONT_M)
+        return bool(between and around and self._foremost() > FRONT_M - AT_FRONT_M)
 
     def _in_place(self, target: Extent, placement: Placement, held: bool) -> bool:
         there = np.linalg.norm(placement.position[:2] - target.centre[:2]) < placement.tolerance
